@@ -1,4 +1,4 @@
-//! The budget for bodies that are held: what counts, for how long, and who is refused.
+//! The memory budget for held bodies: what counts, for how long, and which requests are refused.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -37,7 +37,7 @@ fn reads_request() -> Wat {
     proceeds("(call $read_all 0 LIMIT)").features(BUFFER_REQUEST)
 }
 
-/// The far end of a body; `Some(length)` announces it.
+/// The sending end of a body. `Some(length)` declares its length.
 #[derive(Clone, Default)]
 struct Sender(Arc<Mutex<Sent>>);
 
@@ -115,7 +115,7 @@ fn post(body: Body) -> HttpHost {
     HttpHost::new(Request::post("/").body(body).unwrap(), None)
 }
 
-/// A body that is there, in pieces of 16 KiB.
+/// A body that has arrived, in pieces of 16 KiB.
 fn whole(len: usize) -> Body {
     let pieces: Vec<Bytes> = pattern(len).chunks(16 * KIB).map(Bytes::copy_from_slice).collect();
     let frames = pieces.into_iter().map(|piece| Ok::<_, BoxError>(Frame::data(piece)));
@@ -126,7 +126,7 @@ fn collect(body: Body) -> Bytes {
     block_on(body.collect()).unwrap().to_bytes()
 }
 
-/// Runs a request through both phases, the next handler reading its body and answering with `response`.
+/// Runs a request through both phases, with a next handler that reads the request body and answers with `response`.
 fn run(
     probe: &Probe<HttpHost>,
     request: Body,
@@ -226,7 +226,7 @@ fn at_the_limit_the_youngest_request_is_refused_with_retry_after() {
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::BodyMemory, Some(Duration::from_secs(1))));
     assert_eq!(error.function(), Some("read_body"));
     assert_eq!((held(&engine), engine.body_budget().memory().refused), (600 * KIB, 1));
-    // Those that hold nothing are served meanwhile.
+    // Requests that don't hold a body are still served.
     let response = run(&probe, Body::empty(), Body::empty()).unwrap();
     assert_eq!(response.status(), 200);
     older.send(600 * KIB);
@@ -253,7 +253,7 @@ fn the_oldest_request_continues_and_the_youngest_is_woken_and_evicted() {
     let memory = engine.body_budget().memory();
     assert_eq!((memory.held, memory.evicted, memory.refused), (held(&engine), 1, 0));
     assert!((800 * KIB..=864 * KIB).contains(&memory.held), "{}", memory.held);
-    // However much that is.
+    // However large its body is.
     oldest.send(MIB);
     oldest.end();
     let Ok(Outcome::Next(mut pinned)) = first.ends() else { panic!("it proceeds") };
@@ -335,7 +335,7 @@ fn body_memory_is_released_however_an_exchange_ends() {
                     collect(response.into_body());
                 }
                 assert_eq!(held(&engine), 0, "{name}, {len}, fails open: {fails_open}");
-                // The next handler never answers, and its request is dropped unread.
+                // The next handler never answers, and drops its request unread.
                 if let Ok(outcome) = probe.outcome(post(whole(len))) {
                     drop(outcome);
                 }
@@ -343,7 +343,7 @@ fn body_memory_is_released_however_an_exchange_ends() {
                 // The response is dropped unread.
                 drop(run(&probe, whole(len), whole(len)));
                 assert_eq!(held(&engine), 0, "{name}, {len}, fails open: {fails_open}, unread");
-                // The client goes away in the middle.
+                // The client disconnects halfway.
                 let sender = Sender::announcing(len);
                 let mut call = ByHand::new(probe.0.handle_request(sender.post()));
                 sender.send(50 * KIB);

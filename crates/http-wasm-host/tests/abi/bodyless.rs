@@ -1,4 +1,4 @@
-//! Framing of responses that have no body: to HEAD, 204 and 304.
+//! Framing of responses without a body: to HEAD, 204 and 304.
 
 use http_wasm_host::InMemoryHost;
 
@@ -8,7 +8,7 @@ fn head() -> InMemoryHost {
     InMemoryHost::new("HEAD", "/")
 }
 
-/// A next handler that answers HEAD, or with 304: a length without the bytes.
+/// A next handler that answers HEAD, or with 304: it declares a length, but sends no bytes.
 fn announces(status: u16) -> impl Fn(&mut InMemoryHost) {
     move |next| {
         next.status = status;
@@ -16,7 +16,7 @@ fn announces(status: u16) -> impl Fn(&mut InMemoryHost) {
     }
 }
 
-/// A guest that writes the response's body, with or without having read it; or its trailers.
+/// Guests that write the response body, with or without having read it, or its trailers.
 fn writers() -> Vec<Probe<InMemoryHost>> {
     const TRAILER: &str = "(call $set_header_value 3 \"x-t\" \"1\")";
     [
@@ -145,7 +145,7 @@ fn a_guests_own_204_or_304_has_neither_body_nor_content_length() {
 fn a_get_that_the_guest_turned_into_head_is_answered_with_an_empty_body() {
     let probe = proceeds("(call $set_method \"HEAD\")").load();
     let mut host = probe.run(get(), announces(200));
-    // The client asked by GET and waits for as many bytes as are announced.
+    // The client sent a GET, and waits for as many bytes as are declared.
     assert_eq!(framing(&host.response), length(0));
     assert_bodyless(&mut host);
 }

@@ -1,4 +1,4 @@
-//! One message through several guests, as the in-memory host carries it.
+//! Messages that pass through several guests, on the in-memory host.
 
 use http_wasm_host::InMemoryHost;
 
@@ -6,7 +6,7 @@ use crate::support::{
     BUFFER_REQUEST, Wat, feed, fields, framing, get, header, length, post, proceeds, stops,
 };
 
-/// Sends a request through two guests, the first of them outermost. Gives what the next handler gets.
+/// Sends a request through two guests, of which the first is outermost. Returns what the next handler gets.
 fn chained(first: Wat, second: Wat, host: InMemoryHost) -> InMemoryHost {
     let (first, second) = (first.load(), second.load());
     let mut outer = first.next(host);

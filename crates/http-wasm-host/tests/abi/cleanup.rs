@@ -1,4 +1,4 @@
-//! Requests that end before their time: clean-up calls, and instances that are given back or dropped.
+//! Requests that end early: clean-up calls, and instances that are returned to the pool or dropped.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -118,7 +118,7 @@ fn a_clean_up_call_that_waits_forever_is_abandoned_and_counted() {
     eventually("the instance is gone", || probe.stats().live == 0);
     assert_eq!(probe.stats().dropped_unclean, 1);
     feed.finish(None);
-    // Other clean-ups went on meanwhile, and go on.
+    // Meanwhile, other clean-ups run, and they continue to do so.
     drop(probe.next(get()));
     all_idle(&probe, 1);
 }
@@ -150,7 +150,7 @@ fn dropping_a_call_of_handle_request_inside_the_guest_drops_the_instance() {
     let stats = probe.stats();
     assert_eq!((stats.live, stats.idle, stats.dropped_cancelled), (0, 0, 1));
     assert_eq!(stats.dropped_failed + stats.dropped_unclean, 0);
-    // Nobody reads any more; the far end may still deliver.
+    // The body is no longer read, but its sender may still deliver.
     feed.push("late");
     feed.finish(None);
     probe.respond(get());

@@ -1,4 +1,4 @@
-//! Many exchanges at once, on many threads.
+//! Many concurrent exchanges, on many threads.
 
 use std::sync::Barrier;
 
@@ -8,8 +8,8 @@ use crate::support::{BUFFER_RESPONSE, ByHand, Probe, block_on, eventually, heade
 
 const EXCHANGES: usize = 64;
 
-/// A guest that keeps the length of the URI in memory, hands a multiple of it on as `req_ctx`, and compares in
-/// `handle_response`. It answers with the header `x-state`: as many bytes as the URI has.
+/// A guest that stores the length of the URI in memory, returns a multiple of it as `req_ctx`, and compares both in
+/// `handle_response`. It responds with the header `x-state`, which is as long as the URI.
 fn stateful() -> Probe<InMemoryHost> {
     proceeds(
         "(i32.store 0 (call $get_uri BUF 0))
@@ -39,7 +39,7 @@ fn each_of_64_interleaved_exchanges_sees_its_own_state_on_any_thread() {
     for _ in 0..3 {
         let open: Vec<(usize, Pinned<_>)> = (0..EXCHANGES).map(|n| (n, probe.next(request(n)))).collect();
         assert_eq!(probe.stats().live, EXCHANGES as u64);
-        // Begun on one thread, ended on others, in another order.
+        // Started on one thread, and finished on others in a different order.
         let mut shares: Vec<Vec<_>> = (0..8).map(|_| Vec::new()).collect();
         for (n, pinned) in open.into_iter().rev() {
             shares[n * 7 % 8].push((n, pinned));

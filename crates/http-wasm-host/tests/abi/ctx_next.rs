@@ -1,4 +1,4 @@
-//! What `handle_request` returns, and what becomes of it.
+//! The result of `handle_request`, and its effects.
 
 use http_wasm_host::{InMemoryHost, Outcome, Pinned};
 
@@ -55,7 +55,7 @@ fn a_guest_that_stops_returns_its_instance_at_once() {
     assert_eq!((stats.live, stats.idle, stats.created), (1, 1, 1));
 }
 
-/// Keeps the length of the request's URI in a global, and notes it in `handle_response`.
+/// Stores the length of the request's URI in a global, and notes it in `handle_response`.
 fn remembers() -> Wat {
     proceeds("(global.set $state (call $get_uri BUF 0))")
         .item("(global $state (mut i32) (i32.const 0))")
@@ -72,7 +72,7 @@ fn handle_response_runs_on_the_instance_of_its_handle_request_when_interleaved()
     for at in [3, 0, 5, 2, 0, 1, 1, 0] {
         let pinned = open.remove(at);
         block_on(pinned.handle_response()).unwrap();
-        // The instance that was just given back is the one that answers.
+        // The instance that was returned last is the one that answers.
         order.extend(probe.notes());
     }
     let expected: Vec<Note> = [4, 1, 8, 5, 2, 6, 7, 3].map(number).to_vec();

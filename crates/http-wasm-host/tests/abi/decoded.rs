@@ -1,4 +1,4 @@
-//! Decoded bodies: what a guest sees of a message with a content coding, and what goes out.
+//! Decoded bodies: what a guest sees of a message with a content coding, and what is sent.
 
 use http_wasm_host::{BodyKind, Decoding, ErrorKind, InMemoryHost, Undecodable};
 
@@ -7,7 +7,7 @@ use crate::support::{
     gunzip, gzip, list, more, nothing, proceeds, stops, text, whole, zstd,
 };
 
-/// The next handler's answer: a gzipped text.
+/// The next handler's response: gzipped text.
 fn answers(content: &[u8]) -> impl FnOnce(&mut InMemoryHost) {
     let body = gzip(content);
     move |host| code(&mut host.response, "gzip", body)
@@ -94,7 +94,7 @@ fn coding_and_length_are_hidden_from_the_guest() {
     probe.run(host, |host| sent = Some(field(&host.request, "content-encoding")));
     let names = list(["x-other"]);
     assert_eq!(probe.notes(), [names.clone(), nothing(), nothing(), list(["own"]), names]);
-    // The body is still what it was, so its coding is.
+    // The body is unchanged, so its coding is as well.
     assert_eq!(sent.unwrap().as_deref(), Some("gzip"));
 }
 
@@ -245,7 +245,7 @@ fn accept_encoding_is_reduced_to_codings_that_can_be_decoded() {
     };
     let unchanged = ["br;q=0.9, dcb, gzip", "bytes=0-9", "\"x\""];
     assert_eq!(sent(BUFFER_RESPONSE, true), ["br;q=0.9, gzip", "", ""]);
-    // It can't read the response.
+    // The guest can't read the response.
     assert_eq!(sent(BUFFER_REQUEST, true), unchanged);
     assert_eq!(sent(BUFFER_RESPONSE, false), unchanged);
 }
@@ -275,7 +275,7 @@ fn an_undecodable_body_is_refused_when_the_guest_reads_it() {
         let mut host = probe.run(get(), respond(partial));
         assert_eq!(probe.notes(), [eof(""), eof("coded")]);
         assert_eq!(host.response.take_body().0, b"coded");
-        // Unread, it passes anyway.
+        // An unread body passes nevertheless.
         let mut host = guest().features(BUFFER_RESPONSE).decodes().load().run(get(), respond(partial));
         assert_eq!(host.response.take_body().0, b"coded");
     }

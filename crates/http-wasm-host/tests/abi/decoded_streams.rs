@@ -1,4 +1,4 @@
-//! Decoded bodies that stream, that are held, and that are too much.
+//! Decoded bodies that are streamed, held, or too large.
 
 use std::io::Write as _;
 
@@ -43,13 +43,13 @@ fn bombs_and_content_that_is_too_large_to_keep_are_refused() {
     let error = reads(Limits::default()).error(coded_post("gzip", bomb));
     assert_eq!(error.kind(), ErrorKind::BodyTooLarge(BodyKind::Request), "{error}");
     assert!(error.to_string().contains("200 times"), "{error}");
-    // Its coded form is far below the limit.
+    // The encoded form is far below the limit.
     let limits = Limits { replay_bytes: 500_000, ..Limits::default() };
     let content = content();
     assert!(content.len() > 500_000);
     let error = reads(limits).error(coded_post("gzip", gzip(&content)));
     assert_eq!(error.kind(), ErrorKind::BodyTooLarge(BodyKind::Request), "{error}");
-    // And content that fits, though its coded form doesn't, is refused as well.
+    // Content that fits is refused as well if its encoded form doesn't.
     let limits = Limits { replay_bytes: 100, ..Limits::default() };
     let error = reads(limits).error(coded_post("gzip", [gzip(b"text"), vec![0; 200]].concat()));
     assert_eq!(error.kind(), ErrorKind::BodyTooLarge(BodyKind::Request), "{error}");
@@ -74,7 +74,7 @@ fn held_body_memory_includes_the_coded_form_and_the_decoder() {
     feed.push(body[body.len() - 1..].to_vec());
     feed.finish(None);
     let Ok(Outcome::Next(mut pinned)) = call.ends() else { panic!("the guest proceeds") };
-    // Only what goes out is still held.
+    // Only what will be sent is still held.
     let held = engine.body_budget().memory().held;
     assert!(held < body.len() + 70_000, "{held}");
     assert!(pinned.host_mut().request.take_body().0 == body);
@@ -90,7 +90,7 @@ fn a_bomb_of_any_ratio_takes_no_more_memory_than_the_replay_limit() {
     host.request.headers.set(b"content-encoding", b"gzip");
     let feed = host.request.feed_body();
     let mut call = ByHand::new(probe.0.handle_request(host));
-    // A megabyte of content, and what it takes to decode it.
+    // One megabyte of content, and the memory for decoding it.
     let bomb = gzip(&vec![0; 16 << 20]);
     feed.push(bomb[..bomb.len() / 16].to_vec());
     call.waits();
@@ -103,7 +103,7 @@ fn a_bomb_of_any_ratio_takes_no_more_memory_than_the_replay_limit() {
     assert_eq!(engine.body_budget().memory().held, 0);
 }
 
-/// Over the `http` crate's types.
+/// A body of the `http` crate's types.
 fn streamed(body: &[u8], trailers: Option<HeaderMap>) -> Body {
     let pieces = body.chunks(999).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))));
     let frames: Vec<Result<_, BoxError>> =
@@ -120,14 +120,15 @@ fn http_bodies_are_decoded_and_encoded_while_they_are_sent() {
         HttpHost::new(request.body(streamed(body, Some(trailers.clone()))).unwrap(), None)
     };
     let coded = zstd(&content);
-    // The rest goes on decoded.
+    // The rest is forwarded decoded.
     let probe: Probe<HttpHost> = proceeds("(call $read 0 6)").decodes().load_for();
     let sent = probe.next(request(&coded)).host_mut().take_request(false);
     assert!(!sent.headers().contains_key("content-encoding"));
     let sent = block_on(sent.into_body().collect()).unwrap();
     assert_eq!(sent.trailers(), Some(&trailers));
     assert!(sent.to_bytes() == content[6..]);
-    // What the guest has read goes on as it was, and so does the response's rest after what the guest says first.
+    // What the guest has read is forwarded unchanged, and so is the response body, which follows what the guest wrote
+    // first.
     let probe: Probe<HttpHost> = proceeds(r#"(call $read_all 0 5000) (call $write_body 1 "first ")"#)
         .features(BUFFER_REQUEST)
         .pages(2)

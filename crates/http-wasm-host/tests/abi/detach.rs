@@ -1,4 +1,4 @@
-//! Hosts that are bound to their server's thread, and how they let go of it.
+//! Hosts that are bound to their server's thread, and how they detach from it.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -13,13 +13,13 @@ use http_wasm_host::{
 
 use crate::support::{Probe, Wat, block_on, decode, eventually, guest, number, patient, proceeds, stops};
 
-/// What a server has for one stream. It counts how often it was asked.
+/// A server's state for one stream. It counts how often it is accessed.
 #[derive(Default)]
 struct Server {
     asked: Cell<usize>,
 }
 
-/// A host over a server on the same thread.
+/// A host that refers to a server on the same thread.
 pub(crate) struct RcHost {
     server: Rc<Server>,
     message: InMemoryHost,
@@ -126,13 +126,13 @@ fn load(wat: &Wat) -> Probe<Detachable<RcHost>> {
     Probe::new(guest)
 }
 
-/// The result of an attempt during which no guest was detached because the machine was busy: a guest that doesn't get
-/// to run for longer than a slice seems to compute for as long.
+/// Repeats an attempt until no guest was detached merely because the machine was busy: a guest that isn't scheduled for
+/// longer than a slice seems to be computing for that long.
 fn undisturbed<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     (0..1_000).find_map(|_| attempt()).expect("the machine isn't that busy")
 }
 
-/// Computes for some hundredths of a second.
+/// Computes for several hundredths of a second.
 const SPIN: &str = "(loop $l (global.set $n (i32.add (global.get $n) 1))
                       (br_if $l (i32.rem_u (global.get $n) (i32.const 50000000))))";
 
@@ -194,7 +194,7 @@ fn an_instance_with_start_up_code_is_created_for_a_detached_host() {
     let server = Rc::new(Server::default());
     let wat = guest().item("(func (export \"_initialize\"))");
     let probe = load(&wat);
-    // One instance is idle; the second request needs another.
+    // One instance is idle, so the second request needs a new one.
     let first = undisturbed(|| {
         eventually("an idle instance", || probe.stats().idle == 1);
         let first = probe.next(RcHost::on(&server));

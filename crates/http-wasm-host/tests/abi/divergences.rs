@@ -1,4 +1,4 @@
-//! "Where we differ from the reference host": a test for each row of the table, in its order.
+//! Differences from the reference host: one test for each row of the table, in the same order.
 
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ fn a_guest_that_stops_with_req_ctx_set_returns_its_instance() {
 
 #[test]
 fn a_failed_instantiation_fails_only_that_request() {
-    // Something from outside that a start function can see: whether the subscriber wants debug messages.
+    // A start function can see one thing from outside: whether the subscriber has enabled debug messages.
     let probe = guest().on_start("(if (call $log_enabled -1) (then unreachable))").load();
     let busy = probe.next(get());
     let debug = tracing_subscriber::fmt()
@@ -119,7 +119,7 @@ fn a_failed_instantiation_fails_only_that_request() {
     let error = failed.unwrap_err();
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, None));
     assert_eq!((probe.stats().live, probe.stats().created), (1, 2));
-    // The request that was running meanwhile, and one that comes later.
+    // The request that was in flight, and a later one.
     let another = probe.next(get());
     block_on(busy.handle_response()).unwrap();
     block_on(another.handle_response()).unwrap();
@@ -141,7 +141,7 @@ fn buffer_response_holds_only_what_the_guest_reads() {
     let mut pinned = probe.next(get());
     let body = pinned.host_mut().response.feed_body();
     body.push("abc");
-    // It returns while the body is still to come.
+    // It returns before the body has arrived.
     let mut host = block_on(pinned.handle_response()).unwrap().host;
     assert_eq!(header(&host.response, "x").as_deref(), Some("y"));
     assert_eq!(host.response.take_body().0, b"abc");

@@ -1,4 +1,4 @@
-//! Parts of the response that the guest sets in `handle_request`: what becomes of them when it proceeds, or stops.
+//! Parts of the response that the guest sets in `handle_request`, and what happens to them if it proceeds or stops.
 
 use http_wasm_host::InMemoryHost;
 

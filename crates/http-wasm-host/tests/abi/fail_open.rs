@@ -1,4 +1,4 @@
-//! Guests that fail open: what they did is undone.
+//! Guests that fail open: their changes are undone.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::support::{
     post, proceeds, stops,
 };
 
-/// Changes all that a guest can change in `handle_request`.
+/// Changes everything that a guest can change in `handle_request`.
 const SPOIL_REQUEST: &str = r#"
     (call $set_method "PUT") (call $set_uri "/spoiled?yes") (call $set_header_value 0 "host" "spoiled.example")
     (call $set_header_value 0 "a" "spoiled") (call $add_header_value 0 "b" "spoiled") (call $remove_header 0 "c")
     (call $write_body 0 "spoiled") (call $set_header_value 2 "t" "spoiled") (call $add_header_value 2 "u" "spoiled")"#;
 
-/// Changes all that a guest can change of the response, in either phase.
+/// Changes everything that a guest can change in the response, in either phase.
 const SPOIL_RESPONSE: &str = r#"
     (call $set_status_code 418) (call $set_header_value 1 "a" "spoiled") (call $remove_header 1 "c")
     (call $add_header_value 1 "set-cookie" "spoiled=1") (call $add_header_value 1 "new" "spoiled")
@@ -67,7 +67,7 @@ fn assert_response_as_it_came(host: &mut InMemoryHost, note: &str) {
     assert_eq!(host.response.take_body(), (BODY.to_vec(), trailers()), "{note}");
 }
 
-/// What becomes of the next handler's response; the guest must have failed on it.
+/// The result for the next handler's response, on which the guest must fail.
 #[track_caller]
 fn handled(probe: &Probe<InMemoryHost>) -> (InMemoryHost, Error) {
     let mut pinned = probe.next(request());
@@ -79,7 +79,8 @@ fn handled(probe: &Probe<InMemoryHost>) -> (InMemoryHost, Error) {
     }
 }
 
-/// Reads of a body of 10 bytes in 3 pieces: none, part of a piece, over the end of one, all, and all with its end.
+/// Reads of a body of 10 bytes in 3 pieces: none, part of a piece, past the end of a piece, everything, and everything
+/// with the end.
 const READS: [&[u32]; 6] = [&[], &[2], &[3, 3], &[10], &[20], &[1, 7, 20]];
 
 fn reads(kind: u32, sizes: &[u32]) -> String {
@@ -144,7 +145,7 @@ fn every_kind_of_guest_failure_fails_open() {
         ("(call $write_body 0 BUF 101)", ErrorKind::Limit),
         ("(loop $l (call $add_header_value 0 \"a\" \"b\") (br $l))", ErrorKind::Limit),
     ] {
-        // Short only where it is to be reached, however busy the machine is.
+        // Short only where it should be exceeded, so that a busy machine doesn't exceed it elsewhere.
         let deadline = if kind == ErrorKind::Deadline { Duration::from_millis(20) } else { limits.deadline };
         let probe = stops(calls).limits(Limits { deadline, ..limits.clone() }).fails_open().load();
         let (mut host, error) = probe.bypassed(request());
@@ -218,7 +219,7 @@ fn bytes_kept_for_fail_open_make_room_for_replay() {
     let mut left = Vec::new();
     capped(calls, 0).run(post(&body), |next| left = next.request.take_body().0);
     assert!(left == body[900..]);
-    // But once it has given way the request can't go on as it came.
+    // But once those bytes have been dropped, the request can't be forwarded as received.
     let error = capped(&format!("{calls} unreachable"), 0).error(post(&body));
     assert_eq!(error.kind(), ErrorKind::Trap);
 }
@@ -248,7 +249,7 @@ fn a_guest_without_failures_behaves_as_if_it_failed_closed() {
 
 #[test]
 fn a_guest_that_cannot_start_is_bypassed() {
-    // What the subscriber wants can differ from one start-up to the next.
+    // What the subscriber has enabled can differ from one start-up to the next.
     let probe = guest().on_start("(if (call $log_enabled -1) (then unreachable))").fails_open().load();
     let held = probe.next(get());
     let debugging =

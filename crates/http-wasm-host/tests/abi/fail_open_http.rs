@@ -1,4 +1,4 @@
-//! Failing open over the `http` crate's types.
+//! Failing open with the `http` crate's types.
 
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
@@ -101,7 +101,7 @@ fn a_body_that_breaks_off_while_the_guest_reads_does_not_fail_open() {
     let probe = load(stops("(call $read 0 100)"));
     let error = probe.outcome(request("/", broken())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Body(BodyKind::Request));
-    // After a failure of the guest it breaks off for the next handler.
+    // After a failure of the guest, it breaks off for the next handler.
     let probe = load(stops("(call $read 0 2) unreachable"));
     let request = probe.bypassed(request("/", broken())).0.take_request(false);
     assert!(block_on(request.into_body().collect()).is_err());

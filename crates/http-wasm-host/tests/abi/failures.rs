@@ -1,4 +1,4 @@
-//! What a failure says: what was refused before, what the guest wrote, and what to do.
+//! The messages of failures: what was refused before, what the guest wrote, and what to do.
 
 use http_wasm_host::{Error, ErrorKind, InMemoryHost, Limits, LoadError, Mount};
 
@@ -72,7 +72,7 @@ fn says(wat: Wat) -> Wat {
     wat.item(SAYS)
 }
 
-/// The guest's text with an import of `fd_write`, which comes before all else.
+/// Loads the guest with an import of `fd_write`, which must come first.
 fn load(wat: &Wat, mounts: &[Mount]) -> Result<crate::support::Probe<InMemoryHost>, LoadError> {
     let import = r#"(module
         (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))"#;

@@ -1,4 +1,4 @@
-//! `enable_features`: when it counts, for how long, and what it answers.
+//! `enable_features`: when it has an effect, for how long, and what it returns.
 
 use http_wasm_host::{Features, InMemoryHost, Phase};
 

@@ -14,7 +14,7 @@ fn the_guest_waits_in_read_body_until_its_waker_is_called() {
     let mut call = ByHand::new(probe.0.handle_request(host));
     call.waits();
     let wakes = call.wakes();
-    // Polled without having been woken it just waits on.
+    // If it is polled without having been woken, it keeps waiting.
     call.waits();
     assert_eq!(call.wakes(), wakes);
     for (pushed, woken) in [("ab", 1), ("cd", 2), ("ef", 3)] {
@@ -67,7 +67,7 @@ fn the_waker_of_the_latest_poll_is_the_one_that_is_called() {
     assert_eq!((first(), second.wakes()), (before, 1));
 }
 
-/// Delivers `body` in pieces, one for each time that the guest waits. Returns the host handed on.
+/// Delivers `body` in pieces, one each time that the guest waits. Returns the host that was passed on.
 fn delivered(guest: &http_wasm_host::Guest<InMemoryHost>, body: &[u8], piece: usize) -> InMemoryHost {
     let mut host = get();
     let feed = host.request.feed_body();
@@ -140,7 +140,7 @@ fn the_rest_of_a_body_is_streamed_without_holding_an_instance() {
     assert_eq!(pinned.host_mut().request.take_body().0, b"abc");
     let response = pinned.host_mut().response.feed_body();
     response.push("xyz");
-    // The request's body still arrives: full duplex.
+    // The request body is still arriving: full duplex.
     request.push("def");
     assert_eq!(pinned.host_mut().request.take_body().0, b"def");
     let mut host = crate::support::block_on(pinned.handle_response()).unwrap().host;

@@ -40,7 +40,7 @@ fn the_uri_is_path_and_query_as_on_the_wire() {
     assert_eq!(probe.noted(InMemoryHost::new("OPTIONS", "*")), [text("*")]);
 }
 
-/// What a guest sets, and what it becomes.
+/// The URI that a guest sets, and the result.
 const URIS: [(&[u8], &str); 22] = [
     (b"", "/"),
     (b"/", "/"),

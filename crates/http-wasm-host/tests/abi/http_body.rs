@@ -1,4 +1,4 @@
-//! Bodies over the `http` crate's types: frames, errors, trailers, and guests behind one another.
+//! Bodies with the `http` crate's types: frames, errors, trailers, and chains of guests.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -28,7 +28,7 @@ fn full(bytes: impl Into<Bytes>) -> Body {
 
 type Frames = Vec<Result<Frame<Bytes>, BoxError>>;
 
-/// A body of these frames, its length unknown.
+/// A body of these frames, of unknown length.
 fn streamed(frames: Frames) -> Body {
     Body::new(StreamBody::new(futures_util::stream::iter(frames)))
 }
@@ -135,7 +135,7 @@ fn an_error_of_a_response_that_the_guest_reads_ends_the_call() {
 #[test]
 fn an_error_right_after_what_the_guest_read_is_not_taken_for_the_end() {
     let frames = || vec![data("abc"), Err("connection reset".into())];
-    // The next handler sees the error where it came; a truncated body must not pass as a whole one.
+    // The next handler sees the error at the same position: a truncated body must not look complete.
     let outcome =
         load(proceeds("(call $read 0 3)").features(BUFFER_REQUEST)).outcome(post(streamed(frames())));
     match outcome {
@@ -193,7 +193,7 @@ fn trailers_can_be_added_to_a_complete_body() {
     assert_eq!((&body[..], &trailers.unwrap()["x-sum"]), (&b"abc"[..], &"1".parse().unwrap()));
 }
 
-/// Sends a request through two guests, the first of them outermost.
+/// Sends a request through two guests, of which the first is outermost.
 fn chained(first: Wat, second: Wat, body: Body) -> Request<Body> {
     let sent = handed_on(first, post(body));
     handed_on(second, HttpHost::new(sent, None))
@@ -248,7 +248,7 @@ fn edits_of_trailers_survive_a_second_guest_that_only_reads() {
     }
 }
 
-/// A body that counts how often it is polled, and has one frame.
+/// A body with one frame that counts how often it is polled.
 struct Counted(std::sync::Arc<std::sync::atomic::AtomicUsize>, bool);
 
 impl http_body::Body for Counted {
@@ -280,7 +280,7 @@ fn a_guests_own_response_has_a_complete_body() {
     let probe = load(stops("(call $set_status_code 403) (call $write_body 1 \"no\")"));
     let response = probe.respond(post(full("abc"))).into_response();
     assert_eq!(response.status(), 403);
-    // The server declares what the body says of itself.
+    // The server derives the length from the body.
     assert!(!response.headers().contains_key("content-length"));
     assert_eq!(response.body().size_hint().exact(), Some(2));
     assert_eq!(collected(response.into_body()).0, "no");
@@ -291,7 +291,7 @@ fn bytes_read_from_a_response_to_head_count_for_its_length() {
     let head = || Request::head("/").body(Body::empty()).unwrap();
     let reads = ["", "(drop (call $read_body 1 BUF 2))", "(call $read_all 1 1000)"];
     for (read, pieces) in reads.into_iter().flat_map(|read| [(read, false), (read, true)]) {
-        // The guest makes the next handler believe in a GET, so that there is a body.
+        // The guest turns the request into a GET, so that the next handler sends a body.
         let wat = proceeds("(call $set_method \"GET\")").features(BUFFER_RESPONSE).on_response(read);
         let probe = load(wat);
         let mut pinned = probe.next(HttpHost::new(head(), None));

@@ -1,11 +1,11 @@
-//! The same rules over the `http` crate's types, where they depend on the host.
+//! Rules that depend on the host, with the `http` crate's types.
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_wasm_host::{Body, ErrorKind, HttpHost, Phase, Pinned};
 
 use crate::support::{Probe, Wat, assert_refused, block_on, guest, proceeds, stops};
 
-/// A guest that copies what it reads of the request to headers of its answer.
+/// A guest that copies what it reads of the request to headers of its response.
 const ECHO: &str = "
   (call $set_header_value 1 \"x-method\" BUF (call $get_method BUF LIMIT))
   (call $set_header_value 1 \"x-uri\" BUF (call $get_uri BUF LIMIT))
@@ -14,7 +14,7 @@ const ECHO: &str = "
   (call $copy_list \"x-host\" (call $get_header_values 0 \"host\" BUF LIMIT))
   (call $copy_list \"x-names\" (call $get_header_names 0 BUF LIMIT))";
 
-/// Writes a list with commas for its NULs to a header of the response.
+/// Writes a list to a header of the response, with commas instead of NULs.
 const COPY_LIST: &str = "
   (func $copy_list (param $name i32) (param $name_len i32) (param $list i64) (local $at i32)
     (if (i64.eqz (local.get $list)) (then (return)))
@@ -84,7 +84,7 @@ fn the_uri_is_path_and_query_in_every_form_of_target() {
 
 #[test]
 fn host_is_taken_from_the_authority_if_there_is_no_header() {
-    // As a server of HTTP/2 hands it over.
+    // As an HTTP/2 server provides it.
     let headers = echo(request("GET", "https://example.com:8443/a"));
     assert_eq!(headers["x-host"], "example.com:8443");
     assert_eq!(headers["x-names"], "host");
@@ -262,14 +262,14 @@ fn informational_statuses_that_the_server_cannot_send_are_dropped() {
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
 }
 
-/// A thread uses what a host is kept in again.
+/// A thread reuses the allocations of hosts.
 #[test]
 fn a_host_contains_nothing_of_an_earlier_one_on_the_same_thread() {
     let mut earlier = request("DELETE", "/secret?q");
     earlier.headers_mut().insert("authorization", "secret".parse().unwrap());
     earlier.extensions_mut().insert("secret");
     let mut host = HttpHost::new(earlier, "[2001:db8::1]:443".parse().ok());
-    // Its head stays in the host, as for a guest that reads it again.
+    // The head stays in the host, as for a guest that reads it again.
     let _ = host.take_request(true);
     host.set_response(Response::builder().status(403).header("x-secret", "1").body(Body::empty()).unwrap());
     assert_eq!(host.into_response().status(), 403);

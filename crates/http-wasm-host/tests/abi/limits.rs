@@ -1,4 +1,4 @@
-//! Limits: each is reached, and passed by one.
+//! Limits: reached exactly, and exceeded by one.
 
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ fn written_bytes_of_request_and_response_share_one_limit() {
     let write = |kind, len| format!("(call $write_body {kind} 0 {len})");
     let probe = stops(&write(1, 1000)).limits(limits.clone()).load();
     for _ in 0..2 {
-        // Each exchange has its own.
+        // Each exchange has its own limit.
         assert_eq!(probe.respond(get()).response.take_body().0.len(), 1000);
     }
     for (first, second) in
@@ -147,7 +147,7 @@ fn written_bytes_of_request_and_response_share_one_limit() {
 #[test]
 fn the_number_of_fields_set_is_limited_trailers_included() {
     let limits = limited(|limits| limits.header_count = 1000);
-    // Setting one field a thousand times costs as much: what is recorded for trailers grows with each.
+    // Setting one field a thousand times costs as much: each change of a trailer is recorded.
     let times = |n: u32, kind: u32| {
         format!(
             "(global.set $n {n})
@@ -180,7 +180,7 @@ fn the_size_of_the_fields_set_is_limited() {
 
 #[test]
 fn removals_among_trailer_edits_are_limited() {
-    // Each is recorded until the trailers arrive.
+    // Each removal is recorded until the trailers arrive.
     let limits = limited(|limits| limits.header_count = 1000);
     let probe = stops(
         "(global.set $n 100000)
@@ -203,7 +203,7 @@ fn the_length_of_a_uri_is_limited() {
     probe.run(get(), |next| assert_eq!(next.uri.len(), 1000));
     let error = proceeds(&set(1001)).limits(limits.clone()).load().error(get());
     assert_limit(&error, "set_uri", ErrorKind::Limit);
-    // So is what encoding makes of it.
+    // So is the length after encoding.
     let set = "(memory.fill BUF 32 2000) (i32.store8 BUF 47) (call $set_uri BUF 400)";
     assert_limit(&stops(set).limits(limits).load().error(get()), "set_uri", ErrorKind::Limit);
 }
@@ -247,7 +247,7 @@ fn a_guest_waiting_past_its_total_limit_is_stopped_and_its_instance_dropped() {
     let limits = limited(|limits| limits.total = Duration::from_millis(50));
     let probe = proceeds("(call $read_all 0 64)").pages(2).limits(limits).load();
     let mut host = get();
-    // Kept, or the body would end.
+    // If this were dropped, the body would end.
     let _never_fed = host.request.feed_body();
     let error = probe.error(host);
     assert_eq!(error.kind(), ErrorKind::Deadline);
@@ -356,7 +356,7 @@ fn the_guest_stack_has_the_depth_set_on_the_engine() {
             None => builder,
         };
         let engine = engine.build().unwrap();
-        // Recurses as deep as the path is long, in thousands.
+        // Recurses a thousand times per byte of the path.
         let wat = stops("(call $recurse (i32.mul (call $get_uri 0 0) (i32.const 1000)))").item(
             "(func $recurse (param $n i32)
                (if (local.get $n) (then (call $recurse (i32.sub (local.get $n) (i32.const 1))))))",

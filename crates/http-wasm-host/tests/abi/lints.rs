@@ -1,4 +1,4 @@
-//! Guests that can be loaded and were built wrong: refused, or loaded with a warning.
+//! Guests that can be loaded but were built incorrectly: refused, or loaded with a warning.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::support::{block_on, engine, get, guest, heard_by};
 
-/// Responds with 403 once its `main` has run, whose export is written in `export`. A handler that runs writes a line.
+/// Responds with 403 once its `main` has run, which is exported by `export`. When the handler runs, it writes a line.
 fn denies(export: &str) -> String {
     format!(
         r#"(module

@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::support::{Probe, Wat, block_on, get, guest, heard_by, number, stops};
 
-/// Where a subscriber writes.
+/// The output of a subscriber.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -26,13 +26,13 @@ impl io::Write for Lines {
     }
 }
 
-/// What a subscriber with `filter` gets while the guest handles a request: one line of JSON per event.
+/// What a subscriber with `filter` receives while the guest handles a request: one line of JSON per event.
 fn logged(wat: Wat, filter: &str) -> Vec<String> {
     let probe = wat.load();
     logged_by(filter, || drop(probe.respond(get())))
 }
 
-/// What a subscriber with `filter` gets of `what` happens: one line of JSON per event.
+/// What a subscriber with `filter` receives while `what` runs: one line of JSON per event.
 pub(crate) fn logged_by(filter: &str, what: impl FnOnce()) -> Vec<String> {
     let lines = Lines::default();
     let writer = lines.clone();
@@ -79,7 +79,7 @@ fn calls_without_effect_are_logged_at_debug_level() {
         let line = lines.iter().find(|line| line.contains(LOG_TARGET)).unwrap();
         assert!(line.contains(part) && line.contains("DEBUG"), "{line}");
     }
-    // An empty body is what a length of zero asks for.
+    // A length of zero requests an empty body.
     let lines = logged(stops("(call $set_header_value 1 \"content-length\" \"0\")"), "debug");
     assert!(!lines.iter().any(|line| line.contains(LOG_TARGET)), "{lines:?}");
     let late = guest().on_response("(drop (call $enable_features 2))").load();
@@ -150,7 +150,7 @@ fn an_empty_message_is_accepted() {
     logged(stops("(call $log 0 0 0) (call $log 0 -1 0)"), "trace");
 }
 
-/// An executor whose tasks run, and whose sleeps are over, when the test says so.
+/// An executor that runs tasks and ends sleeps when the test says so.
 #[derive(Clone, Default)]
 struct ByTest {
     tasks: Arc<Mutex<Vec<Task>>>,
@@ -198,7 +198,7 @@ fn flooding(runtime: &ByTest) -> Probe<http_wasm_host::InMemoryHost> {
     Probe::new(wat.builder(&engine).load(wat.text().as_bytes()).unwrap())
 }
 
-/// Messages of the flood that were logged, and those that were reported not to be, with the number of reports.
+/// The numbers of messages that were logged, of messages that were reported as suppressed, and of such reports.
 fn counted(lines: &[String]) -> (usize, usize, usize) {
     let flood = lines.iter().filter(|line| line.contains("\"flood\"")).count();
     let reports: Vec<usize> = lines
@@ -221,7 +221,7 @@ fn all_instances_of_a_guest_share_a_log_rate_and_the_excess_is_reported_in_one_l
     let (flood, suppressed, reports) = counted(&lines);
     assert_eq!((flood + suppressed, reports), (20_000, 1), "{flood} logged");
     assert!((5..1000).contains(&flood), "{flood}");
-    // The next flood is reported by itself.
+    // The next flood is reported separately.
     let lines = logged_by("info", || {
         probe.run(get(), |_| {});
         runtime.run();
@@ -236,7 +236,7 @@ fn suppressed_messages_are_reported_when_the_guest_is_dropped_early() {
     let lines = logged_by("info", || {
         let probe = flooding(&runtime);
         probe.run(get(), |_| {});
-        // An executor that shuts down drops its tasks.
+        // An executor drops its tasks when it shuts down.
         runtime.tasks.lock().unwrap().clear();
         drop(probe);
     });

@@ -1,4 +1,4 @@
-//! The rules of the http-wasm ABI, each checked with a guest that shows it.
+//! The rules of the http-wasm ABI, each tested with a small guest.
 
 mod backtraces;
 mod body_memory;

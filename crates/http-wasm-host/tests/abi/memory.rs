@@ -1,10 +1,10 @@
-//! Buffers and strings in the guest's memory: `buf_limit`, and accesses out of bounds.
+//! Buffers and strings in the guest's memory: `buf_limit`, and out-of-bounds accesses.
 
 use http_wasm_host::{InMemoryHost, Phase};
 
 use crate::support::{Probe, assert_refused, fill, get, number, post, stops, text};
 
-/// A function that writes a value: its name, the call with the buffer left out, and what it writes.
+/// Functions that write a value: the name, the call without the buffer, and the value.
 const GETTERS: [(&str, &str, &str); 7] = [
     ("get_config", "(call $get_config {})", "settings"),
     ("get_method", "(call $get_method {})", "OPTIONS"),
@@ -75,7 +75,7 @@ fn a_value_that_would_be_written_out_of_bounds_traps() {
             let call = call.replace("{}", &format!("{offset} {}", value.len()));
             let error = load(&format!("(drop {call})")).error(request());
             assert_refused(&error, function, Some(Phase::Request), "buf is out of bounds");
-            // At the end of the address space the range would wrap around.
+            // At the end of the address space, the range would wrap around.
             let call = call.replace(&format!("{offset} {}", value.len()), &format!("{offset} -1"));
             let error = load(&format!("(drop {call})")).error(request());
             assert_refused(&error, function, Some(Phase::Request), "out of bounds");
@@ -107,7 +107,7 @@ fn a_value_may_overwrite_the_name_passed_to_the_same_call() {
     assert_eq!(probe.noted(host), [crate::support::list([[b'v'; 100]])]);
 }
 
-/// A function that reads from memory: its name, the argument, and the call with offset and length left out.
+/// Functions that read from memory: the name, the argument, and the call without offset and length.
 const TAKERS: [(&str, &str, &str); 9] = [
     ("log", "message", "(call $log 0 {})"),
     ("set_method", "method", "(call $set_method {})"),

@@ -1,4 +1,4 @@
-//! Following what a guest does.
+//! Tracing what a guest does.
 
 use std::sync::{Arc, Mutex};
 
@@ -25,7 +25,7 @@ const CALLS: &str = r#"(module
     (drop (call $get_status_code))
     (call $set (i32.const 0) (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 0))))"#;
 
-/// Loads the guest and lets it handle a request; returns what was traced, as text.
+/// Loads the guest and lets it handle a request. Returns the trace as text.
 fn traced(wat: &str, host: InMemoryHost) -> Vec<String> {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let notes = seen.clone();
@@ -45,7 +45,7 @@ fn traced(wat: &str, host: InMemoryHost) -> Vec<String> {
     });
     let guest: Guest<InMemoryHost> = traced.load(wat.as_bytes()).unwrap();
     if let Outcome::Next(pinned) = block_on(guest.handle_request(host)).unwrap() {
-        // What becomes of it is in the trace.
+        // The result is in the trace.
         let _ = block_on(pinned.handle_response());
     }
     let seen = seen.lock().unwrap();

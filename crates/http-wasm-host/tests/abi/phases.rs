@@ -1,10 +1,11 @@
-//! Which function may be called when: the table "Phases" of the ABI, and what works while an instance is made.
+//! Which function may be called when: the table "Phases" of the ABI, and calls while an instance is created.
 
 use http_wasm_host::{FUNCTIONS, InMemoryHost, Lint, LoadError, Phase};
 
 use crate::support::{Wat, assert_refused, guest, post, proceeds};
 
-/// In `handle_response` with neither of the features, with `buffer_request` alone, and with `buffer_response` alone.
+/// Whether it is allowed in `handle_response` without features, with only `buffer_request`, and with only
+/// `buffer_response`.
 type After = [bool; 3];
 
 const ALWAYS: After = [true; 3];
@@ -13,7 +14,7 @@ const WITH_BUFFER_REQUEST: After = [false, true, false];
 const WITH_BUFFER_RESPONSE: After = [false, false, true];
 
 fn check(function: &str, call: &str, after: After) {
-    // Before next everything is allowed.
+    // In `handle_request`, everything is allowed.
     proceeds(call).load().run(request(), |_| {});
     for (features, allowed) in after.into_iter().enumerate() {
         let probe = guest().features(features as u32).on_response(call).load();
@@ -23,7 +24,7 @@ fn check(function: &str, call: &str, after: After) {
             (Err(error), true) => panic!("{call} with features {features}: {error}"),
             (Err(error), false) => {
                 assert_refused(&error, function, Some(Phase::Response), "handle_response");
-                // A clean instance takes over.
+                // A clean instance replaces it.
                 assert_eq!((probe.stats().live, probe.stats().dropped_failed), (0, 1));
             }
         }
@@ -142,7 +143,7 @@ fn calls_that_require_buffer_response_get_a_warning_exactly_when_they_cannot_wor
     }
 }
 
-/// Where code can run while an instance is made.
+/// The ways to run code while an instance is created.
 const STARTS: [fn(Wat, &str) -> Wat; 3] = [Wat::on_start, Wat::on_initialize, Wat::on_command];
 
 #[test]
@@ -160,7 +161,7 @@ fn enable_features_get_config_log_and_log_enabled_work_at_start_up() {
     }
 }
 
-/// A call of each function that needs a request, and more than one where cases differ.
+/// A call of each function that needs a request, or several if they differ.
 const NEED_A_REQUEST: [(&str, &str); 17] = [
     ("get_method", "(drop (call $get_method BUF LIMIT))"),
     ("set_method", "(call $set_method \"PUT\")"),

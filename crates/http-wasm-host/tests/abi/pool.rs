@@ -1,4 +1,4 @@
-//! Where instances come from, how many stay, and what all of them together may hold.
+//! Where instances come from, how many are kept, and how much memory they may use together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ fn with_pool(settings: PoolSettings) -> Probe<InMemoryHost> {
 #[test]
 fn instances_beyond_the_slots_are_created_outside_them() {
     let engine = engine(|builder| builder.slots(2));
-    // A start function, a fiber and a table show that all of an instance is there.
+    // A start function, a fiber and a table show that the instance is complete.
     let wat = proceeds("(call $read_all 0 64) (drop (table.grow $t (ref.null func) 1))")
         .item("(table $t 1 funcref)")
         .features(BUFFER_REQUEST)
@@ -103,7 +103,7 @@ fn guests_with_the_same_bytes_share_only_their_code() {
     assert_eq!(load(&engine, &configured).error(get()).kind(), ErrorKind::Trap);
     drop(first);
     second.respond(get());
-    // Code that nobody used any more is compiled again.
+    // Code that was no longer used is compiled again.
     drop(second);
     load(&engine, &wat).respond(get());
 }
@@ -175,7 +175,7 @@ fn a_request_without_memory_for_an_instance_fails_alone_and_can_be_retried() {
         assert!(error.retry_after().is_some());
         assert!(error.to_string().contains("the memory budget of 327680 bytes"), "{error}");
     }
-    // Those that were refused are neither made nor dropped.
+    // Refused instances count neither as created nor as dropped.
     let counts = |probe: &Probe<_>| (probe.stats().created, probe.stats().dropped_failed);
     assert_eq!((counts(&one), counts(&other)), ((2, 0), (1, 0)));
     settle(vec![busy, waiting, last]);
@@ -201,13 +201,13 @@ fn sheddable_requests_leave_a_quarter_of_the_memory_to_others() {
     assert_eq!(error.response().log_level, tracing::Level::DEBUG, "there may be very many of them");
     let kept: Vec<_> = (0..2).map(|_| probe.next(http(false))).collect();
     assert_eq!(probe.error(http(false)).kind(), ErrorKind::Unavailable);
-    // What comes back is for those that it was reserved for.
+    // Released memory goes to the requests that it is reserved for.
     for pinned in kept {
         block_on(pinned.handle_response()).unwrap();
     }
     assert_eq!((probe.stats().idle, probe.error(http(true)).kind()), (2, ErrorKind::Unavailable));
     let kept = probe.next(http(false));
-    // But instances that are idle in great number are there for all.
+    // But if many instances are idle, all requests may use them.
     for pinned in shed.drain(2..) {
         block_on(pinned.handle_response()).unwrap();
     }
@@ -238,7 +238,7 @@ fn a_growth_refused_by_the_memory_budget_is_not_the_guests_failure() {
     assert_eq!(error.phase(), Some(Phase::Request));
     drop(neighbour);
     probe.respond(get());
-    // Its own limit, on the other hand, is its own.
+    // Exceeding the guest's own limit, however, is its failure.
     let limits = Limits { memory_bytes: PAGE, ..Limits::default() };
     assert_eq!(stops(grow).limits(limits).load().error(get()).kind(), ErrorKind::Trap);
 }
@@ -275,9 +275,9 @@ fn the_memories_of_one_instance_share_its_limit() {
 
 #[test]
 fn start_ups_of_a_failing_guest_are_paused_for_a_while_and_resume() {
-    // The pause after the third failure.
+    // During the pause after the third failure.
     let (probe, busy) = within(Duration::from_millis(100), || {
-        // It starts only while nobody listens to its log.
+        // The guest starts only if its log messages are disabled.
         let probe = guest().on_start("(if (call $log_enabled 2) (then unreachable))").load();
         let busy = probe.next(get());
         let listening = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
@@ -301,11 +301,11 @@ fn start_ups_of_a_failing_guest_are_paused_for_a_while_and_resume() {
         }
         _ => false,
     });
-    // The instance that was there all along is not affected, and all is forgiven.
+    // The existing instance isn't affected, and the failures no longer count.
     settle(vec![busy, probe.next(get()), probe.next(get())]);
 }
 
-/// Counts what it observes.
+/// An observer that counts.
 #[derive(Default)]
 struct Counting {
     hits: AtomicUsize,

@@ -1,4 +1,4 @@
-//! Guests whose code comes from a file, or stays in one.
+//! Precompiled guests, and the code cache.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use http_wasm_host::{Engine, Guest, InMemoryHost, LoadError, Snapshot};
 
 use crate::support::{BUFFER_REQUEST, Probe, Wat, engine, get, number, post, stops};
 
-/// Needs suspension points, memory and a table to be there.
+/// A guest that needs suspension points, memory and a table.
 fn wat() -> Wat {
     stops("(call $read_all 0 64) (call $note (table.size $t))")
         .item("(table $t 7 funcref)")
@@ -57,7 +57,7 @@ fn a_truncated_precompiled_file_is_refused() {
 #[test]
 fn incompatible_precompiled_code_is_recompiled() {
     let mut file = precompiled(engine());
-    // The version stands at the beginning, with its length in eight bytes before it.
+    // The version is at the beginning, preceded by its length in eight bytes.
     let version = file.windows(4).position(|bytes| bytes == b"\0asm").unwrap() - 9;
     file[version] ^= 1;
     let guest: Guest<InMemoryHost> = wat().builder(engine()).trust_precompiled().load(&file).unwrap();
@@ -79,7 +79,7 @@ fn a_precompiled_guest_can_have_a_snapshot() {
     assert_eq!(guest.facts().memory_bytes, 3 * 64 * 1024);
 }
 
-/// Loads a guest that answers, into an engine of its own with that code cache.
+/// Loads a guest that answers, in a new engine with this code cache.
 fn load(cache: &Path, snapshot: Snapshot, config: &[u8]) -> Engine {
     let engine = Engine::builder().code_cache(cache).slots(1).build().unwrap();
     let wat = wat().on_initialize("(drop (call $get_config BUF LIMIT))").config(config);
@@ -103,8 +103,8 @@ fn compiled_code_except_that_of_snapshots_is_cached_in_the_given_directory() {
     let before = written();
     load(cache, Snapshot::Off, b"two");
     assert!(entries(cache).len() == 1 && written() == before);
-    // The module whose start-up is run for a snapshot is kept. What comes out of that has the configuration in it, and
-    // is not.
+    // The module whose start-up runs for a snapshot is cached. The resulting module contains the configuration, and
+    // isn't cached.
     load(cache, Snapshot::On, b"one");
     assert_eq!(entries(cache).len(), 2);
     load(cache, Snapshot::On, b"two");
@@ -118,7 +118,7 @@ fn a_damaged_code_cache_entry_is_discarded_counted_and_recreated() {
     assert_eq!(load(cache, Snapshot::Off, b"").code_cache_discarded(), 0);
     let [entry] = &entries(cache)[..] else { panic!("one entry") };
     let good = std::fs::read(entry).unwrap();
-    // Bits all over the file, and files that were cut off.
+    // Flipped bits throughout the file, and truncated files.
     for part in 0..4 {
         let at = part * good.len() / 4 + 7;
         let mut bad = good.clone();

@@ -1,4 +1,4 @@
-//! Reading the request's body: what the guest gets, and what the next handler gets after that.
+//! Reading the request body: what the guest gets, and what the next handler gets afterwards.
 
 use http_wasm_host::InMemoryHost;
 
@@ -15,7 +15,7 @@ fn reads_all(step: usize, features: u32) -> Probe<InMemoryHost> {
     proceeds(&code).features(features).pages(18).limits(patient()).load()
 }
 
-/// Sends a body of each size, at once and in pieces, through a guest that reads it all.
+/// Sends a body of each size, at once and in pieces, through a guest that reads all of it.
 fn check(step: usize, features: u32) {
     let probe = reads_all(step, features);
     for size in SIZES.into_iter().filter(|size| step > 1 || *size < 5000) {
@@ -215,7 +215,7 @@ fn a_consumed_body_of_unknown_length_gets_no_length() {
     feed.push("abcd");
     let mut pinned = probe.next(host);
     let framing = framing(&pinned.host_mut().request);
-    // Either what is left of the announced length, or none.
+    // Either the rest of the declared length, or none.
     assert!(framing == length(4) || framing == crate::support::UNFRAMED, "{framing:?}");
     feed.push("ef");
     feed.finish(None);

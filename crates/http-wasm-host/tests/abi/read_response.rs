@@ -1,4 +1,4 @@
-//! Reading the response's body in `handle_response`: what the guest gets, and what the client gets after that.
+//! Reading the response body in `handle_response`: what the guest gets, and what the client gets afterwards.
 
 use http_wasm_host::InMemoryHost;
 
@@ -141,7 +141,7 @@ fn with_buffer_response_the_host_waits_only_for_what_the_guest_reads() {
             body.push(pushed);
             feed = Some(body);
         });
-        // The head is there, the instance is back in the pool, and the body has only begun.
+        // The head is complete, the instance is back in the pool, and the body has only started to arrive.
         assert_eq!(probe.stats().idle, 1);
         assert_eq!(host.response.take_body().0, pushed.as_bytes());
         let feed = feed.unwrap();

@@ -1,5 +1,4 @@
-//! Trailers of bodies that a guest replaces without reading them to the end, and what the `trailer` header says of
-//! them.
+//! Trailers of bodies that a guest replaces without reading them to the end, and the `trailer` header.
 
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ fn endless(frames: Frames) -> Body {
 const ANNOUNCED: (&str, &str) = ("trailer", "X-Sum");
 const GRPC: (&str, &str) = ("content-type", "application/grpc+proto");
 
-/// What the client gets of a response with that header and body.
+/// What the client gets of a response with this header and body.
 fn answered(wat: Wat, (name, value): (&str, &str), body: Body) -> Response<Body> {
     let probe = wat.pages(2).load_for();
     let mut pinned = probe.next(HttpHost::new(Request::new(Body::empty()), None));
@@ -50,7 +49,7 @@ fn answered(wat: Wat, (name, value): (&str, &str), body: Body) -> Response<Body>
     block_on(pinned.handle_response()).unwrap().host.into_response()
 }
 
-/// A guest that does this in `handle_response`.
+/// A guest that makes these calls in `handle_response`.
 fn responds(calls: &str) -> Wat {
     guest().features(BUFFER_RESPONSE).on_response(calls)
 }

@@ -10,7 +10,7 @@ use http_wasm_host::{
 
 use crate::support::{block_on, engine};
 
-/// Puts the time into the URI, in letters, and traps if its memory may not grow by 16 MiB and the time is odd or even.
+/// Writes a letter that depends on the time to the URI, and traps if its memory can't grow by 16 MiB.
 const GUEST: &str = r#"(module
   (import "http_handler" "set_uri" (func $set_uri (param i32 i32)))
   (import "http_handler" "get_method" (func $get_method (param i32 i32) (result i32)))
@@ -27,7 +27,7 @@ const GUEST: &str = r#"(module
     i64.const 0x900000001)
   (func (export "handle_response") (param i32 i32)))"#;
 
-/// What happened in the instance, as far as a replay needs it.
+/// The events of the instance that a replay needs.
 #[derive(Debug, Clone, PartialEq)]
 enum Happened {
     Call(String, Vec<(u32, Vec<u8>)>, u64),
@@ -121,7 +121,7 @@ fn an_instance_does_the_same_again_with_the_same_answers() {
     assert_eq!((again.reason(), again.backtrace()), (error.reason(), error.backtrace()));
     assert!(again.backtrace().is_some());
 
-    // With other answers, something else happens.
+    // With other answers, the result differs.
     let other = events.iter().cloned().map(|event| match event {
         Happened::Growth(mut growth) => {
             growth.granted = true;

@@ -100,7 +100,7 @@ fn with_buffer_request_reading_trailers_early_waits_for_the_body_and_keeps_it() 
         assert_eq!(taken(pinned.host_mut()), (b"abcdef".into(), fields(&[("a", "1"), ("b", "2")])));
         drop(call);
         crate::support::block_on(pinned.handle_response()).unwrap();
-        // The guest can still read the body itself.
+        // The guest can still read the body.
         let rest = eof(if seen.is_some() { "cdef" } else { "abcdef" });
         let expected: Vec<_> = seen.into_iter().chain([list(["a", "b"]), list(["2"]), rest]).collect();
         assert_eq!(probe.notes(), expected);
@@ -135,7 +135,7 @@ const EDIT: &str = "(call $set_header_value 2 \"A\" \"set\") (call $add_header_v
 
 #[test]
 fn edits_are_applied_to_the_trailers_that_arrive() {
-    // Before the body has been read, and after.
+    // Before and after the body has been read.
     for calls in [EDIT.to_owned(), format!("(call $read 0 10) {EDIT}"), format!("(call $read 0 2) {EDIT}")] {
         for features in [0, BUFFER_REQUEST] {
             let probe = proceeds(&calls).features(features).load();
@@ -170,7 +170,7 @@ fn trailers_can_be_added_to_a_request_without_any() {
                 .features(features)
                 .load();
         probe.run(post(b"abc"), |next| {
-            // A length and trailers exclude each other in HTTP/1.1.
+            // In HTTP/1.1, a length and trailers are mutually exclusive.
             assert_eq!(framing(&next.request), [None, None, Some("x-sum".into())]);
             assert_eq!(taken(next), (b"abc".into(), fields(&[("x-sum", "1"), ("x-sum", "2")])));
         });

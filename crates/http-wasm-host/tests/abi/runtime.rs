@@ -1,4 +1,4 @@
-//! The `Runtime` hook: what the core asks of an executor where there is one.
+//! The `Runtime` hook: what the core needs from an executor, if there is one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use crate::support::{
     ByHand, Probe, Wat, block_on, eventually, get, guest, number, patient, proceeds, stops,
 };
 
-/// An executor that runs nothing by itself, and counts.
+/// An executor that doesn't run tasks by itself, and counts calls.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Recorded>);
 
@@ -99,14 +99,14 @@ fn a_guest_known_to_compute_for_long_yields_through_the_runtime() {
     let wat = stops(spin).item("(global $n (mut i32) (i32.const 0))").limits(patient());
     let runtime = Recorder::default();
     let probe = load(&wat, runtime.clone());
-    // The first call may hold its thread; it makes the guest known.
+    // The first call may block its thread. It classifies the guest as slow.
     probe.respond(get());
     let before = runtime.0.yields.load(Ordering::Relaxed);
     probe.respond(get());
     assert!(runtime.0.yields.load(Ordering::Relaxed) > before);
 }
 
-/// An executor whose yields never end.
+/// An executor whose yields never complete.
 struct Stuck;
 
 impl Runtime for Stuck {
@@ -128,7 +128,7 @@ fn dropping_a_call_that_has_yielded_drops_the_instance() {
     let wat = stops("(loop $l (br $l))").limits(patient());
     let probe = load(&wat, Stuck);
     let mut host = get();
-    // Whatever may have to wait runs so that it can be suspended.
+    // A call that may have to wait runs on a fiber, where it can be suspended.
     let _feed = host.request.feed_body();
     let mut call = ByHand::new(probe.0.handle_request(host));
     call.waits();
@@ -144,7 +144,7 @@ fn a_quick_guest_never_yields() {
     for _ in 0..100 {
         probe.run(get(), |_| {});
     }
-    // A thread that was kept off its processor for long may look slow once.
+    // A thread that isn't scheduled for a while may look slow once.
     assert!(runtime.0.yields.load(Ordering::Relaxed) < 50);
 }
 
@@ -155,5 +155,5 @@ fn an_engine_and_its_queue_are_dropped_with_its_last_guest() {
         drop(probe.next(get()));
     }
     drop(probe);
-    // Nothing to see: no thread panics, nothing hangs.
+    // There is nothing to assert: no thread panics, and nothing hangs.
 }

@@ -1,5 +1,5 @@
-//! Guests that are replaced again and again under traffic, as by a gateway that reloads its configuration. A process of
-//! its own: what the other tests hold doesn't count.
+//! Guests that are replaced repeatedly under traffic, as by a gateway that reloads its configuration. This runs in a
+//! separate process, so that the memory of other tests doesn't count.
 
 #![expect(clippy::print_stdout, reason = "figures, for longer runs")]
 
@@ -14,13 +14,13 @@ use crate::support::{block_on, eventually};
 /// How many guests are loaded at once.
 const GUESTS: usize = 80;
 
-/// How many are loaded and dropped in all: enough to see a leak of a whole guest, in seconds.
+/// How many are loaded and dropped in total: enough to detect a leak of an entire guest, within seconds.
 const CYCLES: usize = 400;
 
-/// For a longer run.
+/// The variable that sets it, for longer runs.
 const CYCLES_VARIABLE: &str = "HTTP_WASM_SOAK_CYCLES";
 
-/// Threads that send requests all the time.
+/// Threads that send requests continuously.
 const CLIENTS: usize = 2;
 
 #[test]
@@ -38,7 +38,7 @@ fn guests_replaced_under_traffic_leak_nothing() {
 fn in_its_own_process() {
     let cycles = std::env::var(CYCLES_VARIABLE).map_or(CYCLES, |cycles| cycles.parse().expect("a number"));
     let engine = Engine::new().expect("an engine can be made");
-    // They name themselves when they begin; where the system tells nothing, this is all there is to see.
+    // Threads set their name when they start. On some systems, they can't be listed at all.
     eventually("the engine's thread is seen", || threads() > 0 || resident().is_none());
     let guests: Vec<_> = (0..GUESTS).map(|slot| Mutex::new(load(&engine, slot))).collect();
     let answered = AtomicU64::new(0);
@@ -63,7 +63,7 @@ fn in_its_own_process() {
             }
             let new = load(&engine, cycle);
             let old = std::mem::replace(&mut *lock(&guests[cycle % GUESTS]), new);
-            // Once the requests that still have it are through, all its instances are idle, and are dropped with it.
+            // Once the requests that still use it have finished, all of its instances are idle and are dropped with it.
             eventually("no instance is in use", || old.stats().idle == old.stats().live);
         }
         over.store(true, Ordering::Relaxed);
@@ -75,16 +75,16 @@ fn in_its_own_process() {
     );
     assert!(answered > cycles as u64, "no traffic: {answered} requests");
     if let (Some(then), Some(now)) = (resident_then, resident_now) {
-        // In a short run the allocator's own ups and downs are larger than any leak.
+        // In a short run, fluctuations of the allocator are larger than any leak.
         let slack = if cycles < 1000 { 16 * 1024 } else { 4 * 1024 };
         assert!(now <= then + then / 10 + slack, "{now} KiB are resident, {then} KiB were half-way");
     }
-    // The clock's thread ends with the last module and the last instance, whatever holds them.
+    // The ticker's thread ends with the last module and the last instance.
     drop((guests, engine));
     eventually("no thread of the engine is left", || threads() == 0);
 }
 
-/// A guest unlike all others.
+/// A guest that differs from all others.
 fn load(engine: &Engine, number: usize) -> Guest<InMemoryHost> {
     let wat = format!(
         r#"(module
@@ -102,7 +102,7 @@ fn load(engine: &Engine, number: usize) -> Guest<InMemoryHost> {
     Guest::load(engine, wat.as_bytes()).expect("it is a guest")
 }
 
-/// A request through whatever guest is in the slot. Every third client is gone before the answer.
+/// Sends a request through the guest that is in the slot. Every third client disconnects before the response.
 fn exchange(slot: &Mutex<Guest<InMemoryHost>>, request: usize) {
     let guest = lock(slot).clone();
     match block_on(guest.handle_request(InMemoryHost::new("GET", "/"))) {
@@ -110,7 +110,7 @@ fn exchange(slot: &Mutex<Guest<InMemoryHost>>, request: usize) {
             assert!(pinned.host_mut().request.headers.contains(b"x-number"));
             if request.is_multiple_of(3) {
                 drop(pinned);
-                // Clients that never wait outrun the thread that cleans up, and each needs another instance meanwhile.
+                // Clients that don't wait are faster than the clean-up thread, and would need more and more instances.
                 eventually("most instances are cleaned up", || guest.stats().live <= guest.stats().idle + 4);
             } else {
                 block_on(pinned.handle_response()).expect("it does nothing");
@@ -124,14 +124,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Memory that this process has in use, in KiB, where the system tells.
+/// Resident memory of this process in KiB, if the system reports it.
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Threads of the core, where the system tells. Those that compile are the process's own, and stay.
+/// The number of the core's threads, if the system reports it, without the compiler's threads, which stay.
 fn threads() -> usize {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
     let names = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());

@@ -1,4 +1,4 @@
-//! Headers that are not the guest's alone: `host`, those of the connection, and those that frame a body.
+//! Headers that guests don't fully control: `host`, connection headers, and framing headers.
 
 use http_wasm_host::{InMemoryHost, Phase};
 

@@ -1,4 +1,4 @@
-//! Requests that find no idle instance of a guest whose start-up takes long.
+//! Requests that find no idle instance of a guest with a slow start-up.
 
 use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
@@ -8,7 +8,7 @@ use http_wasm_host::{Body, Error, Guest, HttpHost, InMemoryHost, Observer, Outco
 
 use crate::support::{ByHand, Probe, block_on, engine, eventually, get, within};
 
-/// A guest whose start-up sleeps, 300 ms by the monotonic clock.
+/// A guest that sleeps for 300 ms at start-up.
 fn sleeps_at_start() -> Probe<InMemoryHost> {
     Probe::new(Guest::load(engine(), SLEEPS.as_bytes()).unwrap())
 }
@@ -25,7 +25,7 @@ const SLEEPS: &str = r#"(module
 /// How long a request waits for its turn.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// As many requests as may run start-ups at once, all of them in the middle of that.
+/// As many requests as may run start-ups at once, all of which are in progress.
 fn starting(probe: &Probe<InMemoryHost>) -> Vec<ByHand<impl Future<Output = Answer>>> {
     let mut starting: Vec<_> = (0..available_parallelism().unwrap().get()).map(|_| request(probe)).collect();
     starting.iter_mut().for_each(ByHand::waits);
@@ -91,7 +91,7 @@ fn a_returned_instance_goes_to_the_longest_waiting_request() {
         block_on(busy.handle_response()).unwrap();
         assert_eq!((first.wakes(), second.wakes(), probe.stats().idle), (1, 0, 0));
         second.waits();
-        // Nobody answers this one, and its instance comes back all the same.
+        // This request isn't answered, but its instance is returned nevertheless.
         drop(passed_on(first.ends()));
         eventually("the clean-up call has been made", || second.wakes() > 0);
         drop(passed_on(second.ends()));
@@ -140,7 +140,7 @@ fn a_dropped_request_passes_on_its_instance_or_start_up_permit() {
         let mut fourth = request(&probe);
         fourth.waits();
         assert_eq!(probe.stats().created, made + 1);
-        // And an instance again, with nobody else in line.
+        // And an instance again, with no other request waiting.
         let mut last = request(&probe);
         last.waits();
         block_on(busy.handle_response()).unwrap();
@@ -154,7 +154,7 @@ fn a_dropped_request_passes_on_its_instance_or_start_up_permit() {
 fn stalled_start_ups_do_not_block_other_requests() {
     let probe = sleeps_at_start();
     let busy = probe.next(get());
-    // Nobody polls these again.
+    // These are never polled again.
     let _starting = starting(&probe);
     let made = probe.stats().created;
     let last = finish(request(&probe));

@@ -1,4 +1,4 @@
-//! The making of an instance: start functions, and guests that can't be loaded.
+//! Start-up of instances: start functions, and guests that can't be loaded.
 
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ fn an_endless_loop_at_start_up_is_a_load_error() {
 
 #[test]
 fn a_start_up_that_sleeps_forever_is_a_load_error() {
-    // A clock's subscription: a relative time of centuries.
+    // A clock subscription with a relative timeout of centuries.
     let wat = r#"(module
         (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
         (memory (export "memory") 1)
@@ -117,15 +117,15 @@ fn a_guest_whose_data_is_too_sparse_for_an_image_can_be_instantiated_at_any_time
     let pool = PoolSettings { max_idle: Some(0), ..PoolSettings::default() };
     let guest = Guest::<InMemoryHost>::builder(engine()).pool(pool).load(wat.as_bytes()).unwrap();
     let probe = Probe::new(guest);
-    // Some of them meet a tick of the clock.
+    // During some of them, the epoch advances.
     for _ in 0..2_000 {
         crate::support::block_on(probe.next(get()).handle_response()).unwrap();
     }
     assert_eq!(probe.stats().created, 2_001);
 }
 
-/// A start-up that was quick when the guest was loaded gets no fiber. If a later one takes longer, it is restarted on a
-/// fiber: here it computes for some 100 ms once somebody wants debug messages.
+/// If start-up was quick when the guest was loaded, later ones don't run on a fiber. If one of them takes longer, it is
+/// restarted on a fiber: here it computes for about 100 ms once debug messages are enabled.
 #[test]
 fn a_slow_start_up_succeeds_even_if_the_first_was_quick() {
     for start in [Wat::on_start, Wat::on_initialize, Wat::on_command] {
@@ -154,7 +154,7 @@ fn a_slow_start_up_succeeds_even_if_the_first_was_quick() {
 #[test]
 fn start_up_has_its_own_deadline() {
     let limits = Limits { deadline: Duration::from_millis(5), ..Limits::default() };
-    // Some 100 ms.
+    // About 100 ms.
     let spin = "(loop $l (i32.store 0 (i32.add (i32.load 0) 1)) \
         (br_if $l (i32.lt_u (i32.load 0) (i32.const 50000000))))";
     for start in [Wat::on_start, Wat::on_initialize] {
@@ -172,7 +172,7 @@ fn a_guest_reports_its_name_features_memory_and_imports() {
     assert_eq!(facts.inspection.imports().len(), 19);
 }
 
-/// Loads raw text; gives the message.
+/// Loads raw text. Returns the error message.
 fn refused(wat: &str) -> String {
     match Guest::<InMemoryHost>::builder(engine()).name("probe").load::<InMemoryHost>(wat.as_bytes()) {
         Err(error) => error.to_string(),
@@ -204,7 +204,7 @@ fn a_guest_may_import_a_function_twice() {
         import("two")
     );
     let probe = Probe::new(Guest::<InMemoryHost>::load(engine(), wat.as_bytes()).unwrap());
-    // What is left of "abc" tells that both have read: the second result's low half is 1, so it proceeds.
+    // The rest of "abc" shows that both have read: the low half of the second result is 1, so the guest proceeds.
     let mut pinned = probe.next(crate::support::post(b"abc"));
     assert_eq!(pinned.host_mut().request.take_body().0, b"c");
 }

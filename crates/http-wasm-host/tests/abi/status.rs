@@ -101,7 +101,7 @@ fn the_next_handlers_status_wins_over_one_set_before_next() {
             .load();
         assert_eq!(probe.run(get(), |next| next.status = 201).status, 201);
         assert_eq!(probe.notes(), [number(201)]);
-        // Its 200 was not set by anybody, and wins all the same.
+        // Its default of 200 wins as well.
         assert_eq!(probe.run(get(), |_| {}).status, 200);
     }
 }
@@ -125,7 +125,7 @@ fn the_body_of_the_next_handlers_101_is_at_eof() {
     let mut feed = None;
     let host = probe.run(get(), |next| {
         next.status = 101;
-        // What an upgraded connection carries comes later, if ever.
+        // Data of the upgraded connection comes later, if at all.
         feed = Some(next.response.feed_body());
     });
     assert_eq!(host.status, 101);
@@ -175,7 +175,7 @@ fn headers_of_the_next_handlers_101_can_be_changed() {
 
 #[test]
 fn a_content_length_on_the_next_handlers_101_is_ignored_even_zero() {
-    // The exception for `content-length: 0` is for messages whose body the guest may write.
+    // The special meaning of `content-length: 0` only applies to messages whose body the guest may write.
     let probe = guest()
         .features(2)
         .on_response(

@@ -1,4 +1,4 @@
-//! Responses that are sent while the guest writes them.
+//! Responses that are sent while the guest is writing them.
 
 use std::future::poll_fn;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use crate::support::{
     gunzip, gzip, header, more,
 };
 
-/// Writes what it reads, with an exclamation mark for each read.
+/// Writes what it reads, with an exclamation mark after each read.
 const MARKS: &str = r#"(local $r i64)
     (loop $next
       (local.set $r (call $read_body 1 BUF LIMIT))
@@ -57,7 +57,7 @@ impl Begun {
         ByHand::new(poll_fn(|cx| self.host.poll_body(BodyKind::Response, cx))).poll()
     }
 
-    /// All that can be read now.
+    /// Everything that can be read now.
     fn read(&mut self) -> String {
         let mut all = Vec::new();
         while let Poll::Ready(Some(Ok(Frame::Data(data)))) = self.poll() {
@@ -146,7 +146,7 @@ fn the_head_is_final_once_the_guest_has_written() {
         (r#"(call $remove_header 1 "a")"#, "remove_header"),
         (r#"(call $set_header_value 1 "content-length" "0")"#, "set_header_value"),
     ] {
-        // It doesn't help that the guest fails open.
+        // Failing open makes no difference.
         let probe = streams(&format!(r#"(call $write_body 1 "begun") {change}"#)).fails_open().load();
         let mut begun = begin(&probe, get(), "original", |_| {});
         assert_eq!(header(&begun.host.response, "a"), None);

@@ -1,4 +1,4 @@
-//! Guests that fail: what the error says, and what becomes of the instance.
+//! Guests that fail: what the error says, and what happens to the instance.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::support::{
     BUFFER_RESPONSE, ByHand, Probe, Wat, block_on, get, guest, number, patient, proceeds, stops,
 };
 
-/// Counts requests in a global, so that a dirty instance would show.
+/// Counts requests in a global, so that a reused instance would be noticed.
 const COUNTS: &str = "(global.set $count (i32.add (global.get $count) 1)) (call $note (global.get $count))";
 const COUNT: &str = "(global $count (mut i32) (i32.const 0))";
 
@@ -33,7 +33,7 @@ fn bad() -> InMemoryHost {
     InMemoryHost::new("GET", "/bad")
 }
 
-/// Lets the guest fail once; the instance must be gone and the next request served by a clean one.
+/// Makes the guest fail once, and checks that its instance is dropped and the next request is served by a clean one.
 #[track_caller]
 fn failure(probe: &Probe<InMemoryHost>) -> Error {
     probe.run(get(), |_| {});
@@ -97,7 +97,7 @@ fn endless_recursion_is_a_trap() {
 fn endless_recursion_on_a_fiber_is_a_trap() {
     let probe = fails("(call $rec)").load();
     let mut host = bad();
-    // A body that may have to be waited for.
+    // A body that the guest may have to wait for.
     let _feed = host.request.feed_body();
     let error = probe.error(host);
     assert_eq!(error.kind(), ErrorKind::Trap, "{error}");
@@ -127,7 +127,7 @@ fn an_endless_loop_ends_at_its_deadline() {
         [(fails("(loop $l (br $l))"), Phase::Request), (fails_after("(loop $l (br $l))"), Phase::Response)]
     {
         let probe = probe.limits(short()).load();
-        // The first time it runs as if it were quick, later ones as a guest known to be slow.
+        // The first time, the guest runs as if it were quick, and later as one known to be slow.
         let error = failure(&probe);
         for error in [error, probe.error(bad()), probe.error(bad())] {
             assert_eq!((error.kind(), error.phase()), (ErrorKind::Deadline, Some(phase)), "{error}");
@@ -192,12 +192,12 @@ fn each_phase_has_its_own_deadline() {
     let slow = load(Duration::from_secs(60));
     slow.run(get(), |_| {});
     let mut fastest = Duration::MAX;
-    // The machine may be slower this time, but not each time.
+    // The machine may be slower this time, but not every time.
     assert!((0..8).any(|_| {
         let started = Instant::now();
         slow.run(get(), |_| {});
         fastest = fastest.min(started.elapsed());
-        // More than one phase takes, less than both.
+        // More than one phase takes, and less than both.
         load(fastest * 3 / 4).try_run(get(), |_| {}).is_ok()
     }));
 }

@@ -7,7 +7,7 @@ use crate::support::{
     pattern, post, proceeds, stops,
 };
 
-/// What `calls` make of the request `abcdef`, and what is noted meanwhile.
+/// The body that `calls` make of the request `abcdef`, and the guest's notes.
 fn request(calls: &str, features: u32) -> (Vec<u8>, Vec<Note>) {
     let probe = proceeds(calls).features(features).load();
     let mut sent = Vec::new();
@@ -18,7 +18,7 @@ fn request(calls: &str, features: u32) -> (Vec<u8>, Vec<Note>) {
     (sent, probe.notes())
 }
 
-/// What `calls` with a body kind left out make of the response `abcdef`.
+/// The body that `calls`, without a body kind, make of the response `abcdef`, and the guest's notes.
 fn response(calls: &str) -> (Vec<u8>, Vec<Note>) {
     let probe = guest().features(BUFFER_RESPONSE).on_response(calls).load();
     let mut host = probe.run(get(), |next| fill(&mut next.response, b"abcdef"));
@@ -27,7 +27,7 @@ fn response(calls: &str) -> (Vec<u8>, Vec<Note>) {
     (sent, probe.notes())
 }
 
-/// The same calls on a request, with and without `buffer_request`, and on a response: with the same outcome.
+/// Checks that these calls have the same effect on a request, with and without `buffer_request`, and on a response.
 fn check(calls: &str, sent: &str, notes: &[Note]) {
     let expected = (sent.as_bytes().to_vec(), notes.to_vec());
     assert_eq!(request(&calls.replace("KIND", "0"), 0), expected);
@@ -92,7 +92,7 @@ fn bytes_read_before_the_first_write_are_replaced_as_well() {
     check("(call $read KIND 9) (call $write_body KIND \"x\")", "x", &[eof("abcdef")]);
 }
 
-/// A guest that doubles every byte of a body as it goes.
+/// A guest that doubles every byte of a body while reading it.
 fn doubles(kind: u32) -> String {
     format!(
         "(loop $next

@@ -1,4 +1,4 @@
-//! Which module of a crate imports which.
+//! The imports between the modules of a crate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -9,22 +9,22 @@ use crate::source::{Import, Source};
 /// A module's path within its crate; empty for the root.
 type ModulePath = Vec<String>;
 
-/// The modules of a crate that are files, and their imports.
+/// The modules of a crate that are files, and their sources.
 #[derive(Default)]
 pub(crate) struct Crate {
     modules: BTreeMap<ModulePath, Source>,
-    /// Whether the module is a folder's `mod.rs`, or the crate's root.
+    /// Modules that are the `mod.rs` of a folder, or the crate's root.
     folders: BTreeSet<ModulePath>,
 }
 
-/// Which module imports which, with an example of each.
+/// Which module imports which, with an example of each import.
 pub(crate) type Graph = BTreeMap<(ModulePath, ModulePath), String>;
 
-/// How deep a re-export may lead to another.
+/// How many re-exports are followed.
 const MAX_HOPS: usize = 32;
 
 impl Crate {
-    /// Reads the sources below `folder`, beginning with `lib.rs`, or `main.rs` where there is none.
+    /// Reads the sources below `folder`, starting from `lib.rs`, or from `main.rs` if there is none.
     pub(crate) fn read(folder: &Path) -> Self {
         let mut all = Self::default();
         let root = if folder.join("lib.rs").exists() { "lib" } else { "main" };
@@ -53,7 +53,7 @@ impl Crate {
         self.modules.insert(path, source);
     }
 
-    /// One crate from the texts of its modules, for tests.
+    /// A crate from the texts of its modules, for tests.
     pub(crate) fn of(texts: &[(&str, &str)]) -> Self {
         let mut all = Self::default();
         for (path, text) in texts {
@@ -67,11 +67,11 @@ impl Crate {
         all
     }
 
-    /// Each import of a module of the crate, by the module that the imported item is in: re-exports are seen through.
+    /// Each import of the crate's modules, resolved to the module that defines the item: re-exports are followed.
     pub(crate) fn imports(&self) -> Graph {
         let mut graph = Graph::new();
         for (module, source) in &self.modules {
-            // A name that is only handed on is not used here.
+            // A name that is only re-exported is not used here.
             let used = source.uses.iter().filter(|import| {
                 !import.is_reexport || import.name.as_deref().is_some_and(|name| source.mentions(name))
             });
@@ -102,7 +102,7 @@ impl Crate {
             "self" => self.walk_or_up(scope.to_vec(), rest, hops),
             "super" => self.walk_or_up(scope[..scope.len().checked_sub(1)?].to_vec(), rest, hops),
             name => {
-                // A module declared here, or a name imported here.
+                // The first segment is a module declared here, or a name imported here.
                 let mut child = from.clone();
                 child.push(name.into());
                 if self.modules.contains_key(&child) {
@@ -111,7 +111,7 @@ impl Crate {
                 let import = self.modules.get(from)?.uses.iter().find(|import| {
                     import.name.as_deref() == Some(name) && import.path.first().is_some_and(|f| f != name)
                 })?;
-                // A path in code through an item is counted with the item's import.
+                // A path through an imported item is already counted with that import.
                 let scope: ModulePath = from.iter().chain(&import.within).cloned().collect();
                 let target = self.find(&scope, &import.path, from, hops)?;
                 match self.modules.contains_key(&target) && self.names_module(&target, &import.path) {
@@ -122,7 +122,7 @@ impl Crate {
         }
     }
 
-    /// Whether `path` ends in the name of the module itself and not of an item in it.
+    /// Whether `path` ends with the name of the module itself rather than that of an item in it.
     fn names_module(&self, target: &[String], path: &[String]) -> bool {
         target.last() == path.last()
     }
@@ -134,7 +134,7 @@ impl Crate {
         }
     }
 
-    /// Follows `path` down from `module`, through what modules on the way re-export.
+    /// Follows `path` down from `module`, including re-exports on the way.
     fn walk(&self, mut module: ModulePath, path: &[String], hops: usize) -> Option<ModulePath> {
         for (at, name) in path.iter().enumerate() {
             module.push(name.clone());
@@ -150,7 +150,7 @@ impl Crate {
                         .find(|import| import.within.is_empty() && import.name.as_ref() == Some(name))
                 });
             let Some(import) = import else { return Some(module) };
-            // Of another crate, it is this module's.
+            // An item of another crate counts as this module's.
             let Some(target) = self.find(&module, &import.path, &module, hops) else { return Some(module) };
             return match self.names_module(&target, &import.path) {
                 true => self.walk(target, &path[at + 1..], hops.checked_sub(1)?),
@@ -166,7 +166,7 @@ impl Crate {
         path
     }
 
-    /// Modules that import a higher layer of `layers`, which is lowest first, or that are missing there.
+    /// Modules that import a higher layer, or that aren't in `layers`, which begins with the lowest one.
     pub(crate) fn upward(&self, layers: &[&str]) -> Vec<String> {
         let rank = |path: &ModulePath| path.first().map(|top| layers.iter().position(|layer| layer == top));
         let mut faults = Vec::new();
@@ -185,7 +185,7 @@ impl Crate {
         faults
     }
 
-    /// The groups of modules that import each other, in each folder: its files, and its folders as wholes.
+    /// The groups of modules that import each other, in each folder. Subfolders count as one module.
     pub(crate) fn cycles(&self) -> Vec<String> {
         let imports = self.imports();
         let mut cycles = Vec::new();

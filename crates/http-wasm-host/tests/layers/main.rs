@@ -1,11 +1,11 @@
-//! Modules import in one direction: no two of them import each other, directly or indirectly, and the core's only
-//! import downwards.
+//! Modules import in one direction: no two of them import each other, directly or indirectly, and those of the core
+//! only import lower layers.
 //!
-//! Read from the sources: `use` lines, and paths such as `crate::text::printable` in code. What only tests compile is
-//! left out. An import counts for the module that the imported item is in, however many re-exports lie between. Within
-//! each folder, its files, its folders as wholes and its own `mod.rs` must have an order. For a parent whose children
-//! use what it defines, that means: it uses nothing of theirs, other than to hand it on with `pub use`. Definitions
-//! that both need go to a file of their own.
+//! This is checked in the sources: `use` lines, and paths such as `crate::text::printable` in code. Code under
+//! `cfg(test)` is ignored. An import counts for the module that defines the item, however many re-exports are in
+//! between. Within each folder, its files, its subfolders as units and its own `mod.rs` must have an order. If the
+//! children of a module use its definitions, the module must therefore not use theirs, except to re-export them with
+//! `pub use`. Definitions that both need go to a separate file.
 
 mod graph;
 mod source;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 use self::graph::Crate;
 
-/// The crates whose modules have an order. To add one: its folder's name here.
+/// The folders of the crates that are checked.
 const CRATES: &[&str] = &[
     "http-wasm-host",
     "http-wasm-tower",
@@ -27,7 +27,7 @@ const CRATES: &[&str] = &[
 
 /// The core's layers, lowest first; each imports only those above it in this list.
 const LAYERS: &[&str] = &[
-    // Facts and vocabulary.
+    // Constants and vocabulary.
     "choice", "abi", "bodies", "coding", "text", "limits", "fault", "warning", "symbols", "error", "report",
     "failure", "stats", "observer", "trace", "rule", // Background work, and where guests log to.
     "runtime", "log", // What messages are made of, and who holds them.
@@ -55,7 +55,7 @@ fn read(name: &str) -> Crate {
     Crate::read(&crates.unwrap_or_default().join(name).join("src"))
 }
 
-/// The imports of a crate of these modules, as "a -> b".
+/// The imports of a crate with these modules, as "a -> b".
 fn imports(texts: &[(&str, &str)]) -> Vec<String> {
     let name = |path: &Vec<String>| if path.is_empty() { "root".to_owned() } else { path.join("::") };
     let imports = Crate::of(texts).imports();

@@ -1,4 +1,4 @@
-//! Reads Rust source as far as paths go: which modules it declares, what it imports, which paths it names.
+//! Extracts from Rust source the modules that it declares, its imports, and the paths that it names.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -12,22 +12,22 @@ enum Token {
     Mark(char),
 }
 
-/// A path with one leaf of a `use` tree, or one named in code.
+/// One leaf of a `use` tree with its path, or a path in code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Import {
-    /// Inline modules around it, outermost first.
+    /// The inline modules around it, outermost first.
     pub(crate) within: Vec<String>,
     pub(crate) path: Vec<String>,
-    /// The name that a `use` gives it here; `None` for `_`, globs, and paths in code.
+    /// The name that it is imported as; `None` for `_`, globs, and paths in code.
     pub(crate) name: Option<String>,
-    /// Whether it is a `pub use`, which makes a name for others and may be used here or not.
+    /// Whether it is a `pub use`, whose name may or may not be used here.
     pub(crate) is_reexport: bool,
 }
 
 /// What a file declares and uses.
 #[derive(Debug, Default)]
 pub(crate) struct Source {
-    /// Modules in files of their own.
+    /// Modules in separate files.
     pub(crate) modules: Vec<String>,
     pub(crate) uses: Vec<Import>,
     /// All paths of more than one segment outside `use`.
@@ -58,13 +58,13 @@ impl Source {
     }
 }
 
-/// Words before the name of an item.
+/// Keywords before the name of an item.
 const DEFINING: &[&str] = &["fn", "struct", "enum", "trait", "type", "const", "static", "union"];
 
 struct Parser<'a> {
     tokens: &'a [Token],
     at: usize,
-    /// Inline modules, each with the depth of braces in which it stands.
+    /// Inline modules, each with the depth of its braces.
     within: Vec<(String, usize)>,
     depth: usize,
 }
@@ -206,7 +206,7 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// Where the item that begins at `at` is over: behind its `;`, or its block.
+/// The end of the item that begins at `at`: after its `;` or its block.
 fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
     let is_use = tokens[at..].iter().take(2).any(|token| *token == Token::Word("use".into()));
     let mut depth = 0usize;
@@ -243,7 +243,7 @@ fn tokens(text: &str) -> Vec<Token> {
                 }
                 match (&*word, chars.peek()) {
                     ("r" | "br" | "cr", Some('"' | '#')) => skip_raw(&mut chars, &mut tokens),
-                    // Their quote is next.
+                    // The quote follows.
                     ("b" | "c", Some('"' | '\'')) => {}
                     _ => tokens.push(Token::Word(word)),
                 }
@@ -271,7 +271,7 @@ fn skip_block_comment(chars: &mut Peekable<Chars<'_>>) {
         if depth == 0 {
             return;
         }
-        // Neither half belongs to two marks.
+        // A character can't be part of two delimiters.
         last = ' ';
     }
 }

@@ -1,8 +1,8 @@
-//! Debug information in which each instruction has a source line of its own.
+//! Debug information in which each instruction has its own source line.
 
 use wasmparser::{FunctionBody, Parser, Payload};
 
-/// The sections of a module's debug information, in DWARF 4, where function n consists of the lines from n · 100.
+/// Adds debug information (DWARF 4) to a module. The lines of function n begin at n · 100.
 pub(super) fn with_debug_info(wasm: &[u8]) -> Vec<u8> {
     let (start, bodies) = code(wasm);
     let place = |offset: usize| (offset - start) as u32;
@@ -18,10 +18,10 @@ pub(super) fn with_debug_info(wasm: &[u8]) -> Vec<u8> {
     module
 }
 
-/// The positions of the contents of the custom sections from `end` on.
+/// The positions of the contents of the custom sections after `end`.
 pub(super) fn contents_after(wasm: &[u8], end: usize) -> Vec<usize> {
     let sections = Parser::new(0).parse_all(wasm).filter_map(|payload| match payload.unwrap() {
-        // The rest of a long one is like its beginning.
+        // The rest of a long section is like its beginning.
         Payload::CustomSection(section) if section.range().start > end => {
             Some(section.data_offset()..section.data_offset() + section.data().len().min(60))
         }

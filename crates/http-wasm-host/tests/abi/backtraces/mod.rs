@@ -1,7 +1,7 @@
-//! Where backtraces say that a guest failed.
+//! The locations in backtraces of failed guests.
 //!
-//! The guest has functions enough for the index of a redirected call to need a byte more than the original: what comes
-//! after it in a function has moved when it is compiled.
+//! The guest has so many functions that the index of a redirected call needs one more byte than the original, which
+//! moves the code after it.
 
 mod dwarf;
 
@@ -36,7 +36,7 @@ fn module(initialize: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// Settings with an engine of their own: engines share what is known about a module.
+/// A builder with its own engine, since guests of one engine share what is known about a module.
 fn builder() -> GuestBuilder {
     Guest::<InMemoryHost>::builder(&Engine::builder().slots(0).build().unwrap()).name("probe")
 }
@@ -45,7 +45,7 @@ fn failure(builder: GuestBuilder, module: &[u8]) -> Error {
     Probe::new(builder.load(module).unwrap()).error(get())
 }
 
-/// The offsets of a backtrace, and its functions.
+/// The offsets and functions of a backtrace.
 fn calls(backtrace: &str) -> Vec<(usize, &str)> {
     backtrace
         .lines()
@@ -85,7 +85,7 @@ fn source_lines_come_from_the_debug_information_with_and_without_a_snapshot() {
         assert_eq!(lines(error.backtrace().unwrap()), [""; 0]);
         error.locate();
         let backtrace = error.backtrace().unwrap().to_owned();
-        // Each instruction has a line of its own: the number of its function, and its own in there.
+        // Each instruction has its own line, made of the number of its function and its number in there.
         let lines = lines(&backtrace);
         assert_eq!(lines, ["src/guest.c:15010", "src/guest.c:15205"], "{backtrace}");
         assert!(backtrace.contains("- function_150\n"), "the name in the debug information: {backtrace}");
@@ -123,7 +123,7 @@ fn source_lines_are_looked_up_after_the_failure_was_logged_and_once_for_each_pla
         assert!(fail());
         assert!(fail());
     });
-    // The look-up may be logged a little later than its result is known.
+    // The lookup may be logged a little after its result is known.
     let with_lines = |line: &&String| line.contains("source lines of: guest probe in handle_request");
     let reports = logged.iter().filter(|line| line.contains("; the request is lost")).count();
     assert_eq!(reports, 3, "{logged:#?}");
@@ -157,7 +157,7 @@ fn with_damaged_debug_information_backtraces_still_name_functions() {
         functions
     };
     let offsets = guest(&plain);
-    // Only contents of custom sections, which follow the original module.
+    // Only damage the contents of custom sections, which follow the original module.
     let end = plain.len();
     let contents = dwarf::contents_after(&module, end);
     for at in contents.into_iter().step_by(5) {

@@ -1,4 +1,4 @@
-//! A guest that does what a script in the request's headers says, so that one compiled guest serves all cases.
+//! A guest that follows a script in the request's headers, so that one compiled guest serves all cases.
 
 use std::sync::OnceLock;
 
@@ -6,10 +6,10 @@ use http_wasm_host::{InMemoryHost, Limits};
 
 use crate::support::{Probe, proceeds};
 
-/// Bytes that are kept of a body. Scripts and bodies reach it and pass it.
+/// The replay limit. Scripts and bodies reach it and exceed it.
 pub(super) const CAP: usize = 6000;
 
-/// One step of a script. Each acts on the phase's own message unless it says otherwise.
+/// One step of a script. Unless noted otherwise, it applies to the message of the current phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Reads up to the square of this many bytes.
@@ -18,7 +18,7 @@ pub(super) enum Step {
     Write,
     /// Writes `early` to the response.
     WriteResponse,
-    /// Empties the body by its Content-Length.
+    /// Empties the body by setting Content-Length to 0.
     Empty,
     /// Sets header `a`.
     Head,
@@ -45,7 +45,7 @@ pub(super) fn encode(script: &[Step]) -> Vec<u8> {
         Step::Trap => *b"x ",
         Step::Misuse => *b"m ",
     };
-    // The last byte isn't part of a step: a value must not end with a space.
+    // The last byte isn't part of a step: header values must not end with a space.
     script.iter().flat_map(step).chain(*b".").collect()
 }
 
@@ -80,7 +80,7 @@ const INTERPRETER: &str = r#"
       (if (i32.eq (local.get $op) (i32.const 0x6d)) (then (call $set_status_code (i32.const 0))))
       (br $next)))"#;
 
-/// The guest that enables these features at its start, and fails open or closed.
+/// The guest with these features enabled at start-up, which fails open or closed.
 pub(super) fn guest(features: u32, open: bool) -> &'static Probe<InMemoryHost> {
     static GUESTS: [[OnceLock<Probe<InMemoryHost>>; 2]; 4] = [const { [const { OnceLock::new() }; 2] }; 4];
     GUESTS[features as usize][usize::from(open)].get_or_init(|| {

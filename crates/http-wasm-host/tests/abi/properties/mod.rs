@@ -1,5 +1,5 @@
-//! Body replay as properties: whatever the pieces that a body comes in, the sizes it is read in, and the moment at
-//! which the guest fails or its call is cancelled, what goes on is what the ABI says.
+//! Properties of body replay: the body that is forwarded follows the ABI, whatever the pieces in which it arrives, the
+//! sizes of reads, and the point at which the guest fails or its call is cancelled.
 
 mod guest;
 mod model;
@@ -14,11 +14,11 @@ use self::guest::{CAP, Step, encode, guest};
 use self::model::{Message, Trailing};
 use crate::support::{ByHand, eventually, fields, get, pattern};
 
-/// A body on its way, and what the guest does to it.
+/// A body that arrives, and what the guest does to it.
 #[derive(Clone, Debug)]
 struct Side {
     pieces: Vec<usize>,
-    /// How many of the pieces are there before the guest is called. The others, and the end, come when it waits.
+    /// How many pieces have arrived before the guest is called. The others, and the end, arrive when it waits.
     ahead: usize,
     trailers: bool,
     script: Vec<Step>,
@@ -32,7 +32,7 @@ struct Case {
     open: bool,
     request: Side,
     response: Side,
-    /// The client goes between the phases.
+    /// The client disconnects between the phases.
     hangs_up: bool,
 }
 
@@ -51,13 +51,13 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn side() -> impl Strategy<Value = Side> {
-    // Pieces are kept whole or copied together, by their size.
+    // Depending on their size, pieces are kept separately or merged.
     let piece = prop_oneof![4 => 1..60_usize, 4 => 1000..3000_usize, 1 => CAP + 1..CAP + 1000];
     let pieces = prop::collection::vec(piece, 0..6);
     let cancel = prop::option::weighted(0.1, 0..4_usize);
     (pieces, 0..7_usize, any::<bool>(), prop::collection::vec(step(), 0..6), cancel).prop_map(
         |(pieces, ahead, trailers, mut script, cancel)| {
-            // How far a wait for trailers gets before the cap stops it depends on what has arrived.
+            // How far waiting for trailers gets before the limit stops it depends on what has arrived.
             if pieces.iter().sum::<usize>() + 100 > CAP {
                 script.retain(|step| *step != Step::Trailers);
             }
@@ -81,7 +81,7 @@ impl Side {
         self.trailers.then(|| fields(&[("t", "1"), ("u", "2")]))
     }
 
-    /// Delivers what is there from the start; gives how many pieces that is.
+    /// Delivers the pieces that are there from the start. Returns their number.
     fn begin(&self, feed: &Feed) -> usize {
         (0..self.pieces.len().min(self.ahead)).for_each(|at| self.deliver(feed, at));
         if self.ahead > self.pieces.len() {
@@ -90,7 +90,7 @@ impl Side {
         self.ahead
     }
 
-    /// Delivers one piece, or the end behind the last.
+    /// Delivers one piece, or the end after the last one.
     fn deliver(&self, feed: &Feed, at: usize) {
         let start: usize = self.pieces.iter().take(at).sum();
         match self.pieces.get(at) {
@@ -100,7 +100,7 @@ impl Side {
         }
     }
 
-    /// Drives a call, delivering one piece each time it waits, and the rest when it has ended. `None` if it was
+    /// Drives a call, delivering one piece each time it waits, and the rest once it has ended. `None` if it was
     /// cancelled.
     fn drive<T>(&self, feed: &Feed, mut delivered: usize, call: impl Future<Output = T>) -> Option<T> {
         let mut call = ByHand::new(call);
@@ -138,8 +138,8 @@ fn check_body(got: (Vec<u8>, Fields), expected: (Vec<u8>, Trailing)) -> TestCase
     Ok(())
 }
 
-/// Whether a failure is passed over: the guest fails open, it is the guest's own, and all of the message is still
-/// there.
+/// Whether the guest is bypassed after a failure: it fails open, the failure is its own, and the message is still
+/// complete.
 fn is_excused(case: &Case, message: &Message, kind: ErrorKind) -> bool {
     case.open && !matches!(kind, ErrorKind::BodyTooLarge(_)) && message.original().is_some()
 }
@@ -215,7 +215,7 @@ fn check(case: &Case) -> TestCaseResult {
 
 #[test]
 fn messages_follow_the_abi_however_bodies_arrive_are_read_and_break_off() {
-    // No file of past failures: one that matters becomes a test of its own.
+    // Don't write failures to a file: add a test for each one that matters.
     let config = ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(case in case())| check(&case)?);
     for (features, open) in (0..4).flat_map(|features| [(features, false), (features, true)]) {

@@ -1,14 +1,14 @@
-//! What the ABI says of a message that a script has gone over, in as few words as it can be said.
+//! A minimal model of how the ABI defines the effects of a script on a message.
 
 use http_wasm_host::{BodyKind, ErrorKind, Fields};
 
 use super::guest::{CAP, Step};
 use crate::support::{BUFFER_REQUEST, BUFFER_RESPONSE};
 
-/// One message and what has been done to it.
+/// One message and the changes to it.
 pub(super) struct Message {
     kind: BodyKind,
-    /// What the guest reads: the body as it came, behind what the guest wrote before the next handler was called.
+    /// What the guest reads: the body as received, preceded by what the guest wrote before the next handler was called.
     readable: Vec<u8>,
     early: usize,
     trailers: Option<Fields>,
@@ -16,15 +16,15 @@ pub(super) struct Message {
     replayed: usize,
     consumed: usize,
     written: Option<Vec<u8>>,
-    /// A read or a wait went beyond the last byte.
+    /// Whether a read or a wait went past the last byte.
     saw_end: bool,
 }
 
-/// The trailers that go out with a body.
+/// The trailers that are sent with a body.
 #[derive(Debug)]
 pub(super) enum Trailing {
     Exactly(Fields),
-    /// Whether they were known when the last byte was read depends on how it arrived.
+    /// Some of these: whether they were known when the last byte was read depends on how the body arrived.
     AtMost(Fields),
 }
 
@@ -43,7 +43,7 @@ impl Message {
         }
     }
 
-    /// Goes over the message; what is written to the response before its time goes to `early`.
+    /// Runs a script on the message. What it writes to the response before next goes to `early`.
     pub(super) fn run(
         &mut self,
         script: &[Step],
@@ -92,7 +92,7 @@ impl Message {
         self.written.get_or_insert_default().extend_from_slice(bytes);
     }
 
-    /// What goes out when the guest has not failed.
+    /// What is sent if the guest hasn't failed.
     pub(super) fn outgoing(&self) -> (Vec<u8>, Trailing) {
         let trailers = self.trailers.clone().unwrap_or_default();
         match &self.written {
@@ -108,7 +108,7 @@ impl Message {
         }
     }
 
-    /// What goes out when the guest has failed open: `None` if it is no longer whole.
+    /// What is sent if the guest has failed open; `None` if the message is no longer complete.
     pub(super) fn original(&self) -> Option<(Vec<u8>, Trailing)> {
         let trailers = self.trailers.clone().unwrap_or_default();
         (self.read <= CAP).then(|| (self.readable[self.early..].to_vec(), Trailing::Exactly(trailers)))

@@ -1,4 +1,4 @@
-//! Which guests share a snapshot, told by the random bytes in it.
+//! Which guests share a snapshot, as the random bytes in it show.
 
 use std::thread;
 
@@ -41,7 +41,7 @@ fn a_loaded_guest_with_the_same_settings_is_not_initialised_again() {
     drop(first);
     assert_eq!(seed(&load()), seen);
     drop(second);
-    // It is no longer in use, so it was dropped and is made again.
+    // The snapshot was dropped because it was no longer in use, and is created again.
     assert_ne!(seed(&load()), seen);
 }
 

@@ -1,4 +1,4 @@
-//! Guests whose instances begin with a snapshot of the initialised state.
+//! Guests whose instances start from a snapshot of the initialised state.
 
 mod cache;
 mod refused;
@@ -10,8 +10,8 @@ use http_wasm_host::{Guest, GuestBuilder, InMemoryHost, LoadError, Pinned, Snaps
 
 use crate::support::{Probe, Wat, block_on, engine, get};
 
-/// A module that does `initialize` when it is initialised, and shows the first 16 bytes of its memory in the response.
-/// It proceeds, so that requests between their phases keep as many instances.
+/// A module that runs `initialize` at start-up, and shows the first 16 bytes of its memory in the response. It
+/// proceeds, so that each request between its phases keeps an instance.
 fn shows(imports: &str, items: &str, initialize: &str) -> String {
     format!(
         r#"(module {imports}
@@ -26,7 +26,7 @@ fn shows(imports: &str, items: &str, initialize: &str) -> String {
     )
 }
 
-/// A function `$hash`: of all memory from `start` to `end`.
+/// A function `$hash`, which returns a hash of the memory from `start` to `end`.
 fn hash_of_memory(start: usize, end: usize) -> String {
     format!(
         "(func $hash (result i64) (local $at i32) (local $hash i64)
@@ -38,8 +38,9 @@ fn hash_of_memory(start: usize, end: usize) -> String {
     )
 }
 
-/// The same as [`shows`] of a module with as many segments as Go's linker makes, few zeros between them, here of one
-/// byte each and the last ones first; it shows first a hash of all memory from 16 on. And what that comes to.
+/// Like [`shows`], for a module with as many data segments as Go's linker creates, with few zeros between them; here
+/// they have one byte each, in reverse order. It first shows a hash of all memory from 16 on, whose expected value is
+/// returned as well.
 fn shows_many_segments(items: &str, initialize: &str) -> (String, u64) {
     const COUNT: u64 = 95_000;
     let byte = |n: u64| n % 255 + 1;
@@ -61,7 +62,7 @@ fn load(text: &str, snapshot: Snapshot) -> Probe<InMemoryHost> {
     Probe::new(builder(snapshot).load(text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}")))
 }
 
-/// What each of `count` instances shows.
+/// What each of `count` instances shows in its response.
 fn shown(probe: &Probe<InMemoryHost>, count: usize) -> Vec<Vec<u8>> {
     let pinned: Vec<_> = (0..count).map(|_| probe.next(get())).collect();
     assert!(probe.stats().live >= count as u64);
@@ -86,7 +87,7 @@ fn refusal_of(builder: GuestBuilder, text: &str) -> String {
     }
 }
 
-/// A guest of the tests' own language, with a snapshot.
+/// A guest from [`Wat`], with a snapshot.
 fn snapshotted(wat: &Wat) -> Probe<InMemoryHost> {
     Probe::new(try_snapshot(wat).unwrap_or_else(|error| panic!("{error}")))
 }

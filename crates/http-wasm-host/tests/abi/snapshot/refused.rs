@@ -1,4 +1,4 @@
-//! Modules that can't be snapshotted, and start-up that fails.
+//! Modules that can't be snapshotted, and failing start-ups.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn too_many_segments_that_cannot_be_joined_are_reported() {
 #[test]
 fn sections_in_the_wrong_order_are_refused_without_a_panic() {
     let wasm = wat::parse_str(shows("", "", "")).unwrap();
-    // An empty name section before all others: valid, as custom sections may stand anywhere.
+    // An empty name section before all others is valid, since custom sections may be anywhere.
     let mut odd = wasm[..8].to_vec();
     odd.extend(b"\0\x05\x04name");
     odd.extend(&wasm[8..]);
@@ -78,7 +78,7 @@ fn an_unsupported_feature_is_the_same_error_as_without_a_snapshot() {
             loaded.err().map(|error| error.to_string())
         });
         let (without, with) = (without.unwrap(), with.unwrap());
-        // The compiler says first that it is about parsing.
+        // The compiler's error begins with the failed step.
         let reason = with.trim_start_matches("guest probe does not compile: ");
         assert!(without.ends_with(reason), "{items}: {with} should be as {without}");
     }
@@ -93,7 +93,7 @@ fn an_invalid_function_is_the_same_error_as_without_a_snapshot() {
     }
 }
 
-/// Loads it with and without a snapshot; gives the two errors of start-up.
+/// Loads a guest with and without a snapshot. Returns the two start-up errors.
 #[track_caller]
 fn start_errors(wat: impl Fn() -> Wat) -> [http_wasm_host::Error; 2] {
     [wat().try_load(), try_snapshot(&wat())].map(|loaded| match loaded {
@@ -122,7 +122,7 @@ fn an_endless_loop_is_the_same_error_as_without_a_snapshot() {
     for start in STARTS {
         let limits = Limits { startup_deadline: Duration::from_millis(50), ..Limits::default() };
         let errors = start_errors(|| start(guest().limits(limits.clone()), "(loop $l (br $l))"));
-        // On a busy machine the time with all waiting may be over first.
+        // On a busy machine, the limit that includes waiting may be exceeded first.
         assert_eq!(errors.map(|error| error.kind()), [ErrorKind::Deadline; 2]);
     }
 }

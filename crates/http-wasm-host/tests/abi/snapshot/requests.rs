@@ -1,4 +1,4 @@
-//! Requests served by instances that begin with a snapshot: they wait, fail and go back to the pool as others do.
+//! Requests served by instances that start from a snapshot: these wait, fail and return to the pool like others.
 
 use http_wasm_host::{ErrorKind, InMemoryHost, Outcome, Snapshot};
 
@@ -24,7 +24,7 @@ fn a_guest_waits_for_a_body_after_a_snapshot() {
 fn all_instances_of_a_snapshot_can_sleep_in_requests_concurrently() {
     let import = r#"(import "wasi_snapshot_preview1" "poll_oneoff"
       (func $poll (param i32 i32 i32 i32) (result i32)))"#;
-    // 300 ms by the monotonic clock. The answer, and the number of events.
+    // 300 ms on the monotonic clock.
     let data = r#"(data (i32.const 144) "\01\00\00\00\00\00\00\00\00\a3\e1\11")"#;
     let sleep = "(i32.store (i32.const 0)
         (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 4)))

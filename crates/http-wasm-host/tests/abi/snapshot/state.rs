@@ -1,4 +1,4 @@
-//! What a snapshot carries from the initialisation to each instance.
+//! What a snapshot preserves from initialisation for each instance.
 
 use http_wasm_host::{Limits, Snapshot};
 
@@ -115,7 +115,7 @@ fn multiple_and_64_bit_memories_are_in_the_snapshot() {
 
 #[test]
 fn memory_with_more_pieces_than_allowed_segments_is_captured_whole() {
-    // One byte in ten, 20,000 in all, and a hash of all memory behind the place where it stands.
+    // Every tenth byte, 20,000 in total, and a hash of all memory after the hash itself.
     let items = hash_of_memory(8, 262_144);
     let fill = "(local $at i32)
       (drop (memory.grow (i32.const 3)))

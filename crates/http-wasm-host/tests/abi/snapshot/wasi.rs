@@ -1,4 +1,4 @@
-//! What a guest may ask of WASI while its snapshot is made.
+//! Which WASI functions a guest may call while its snapshot is taken.
 
 use http_wasm_host::{InMemoryHost, LoadError, Mount, Snapshot};
 
@@ -12,7 +12,7 @@ fn import(name: &str, signature: &str) -> String {
 const CLOCK: &str = "(param i32 i64 i32) (result i32)";
 const READ_CLOCK: &str = "(drop (call $f (i32.const 1) (i64.const 0) (i32.const 0)))";
 
-/// Waits for 20 ms by the monotonic clock.
+/// Waits for 20 ms on the monotonic clock.
 fn sleeps() -> String {
     let subscription = r#"(data (i32.const 128)
         "\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00"
@@ -58,7 +58,7 @@ fn functions_not_called_at_start_up_do_not_prevent_a_snapshot() {
 #[test]
 fn the_monotonic_clock_continues_from_the_snapshot() {
     let clock = import("clock_time_get", CLOCK);
-    // The time after the wait, and in the request.
+    // Shows the time after the wait, and the time in the request.
     let text = sleeps()
         .replacen("(module", &format!("(module {clock}"), 1)
         .replace("(i32.const 512)))", &format!("(i32.const 512))) {READ_CLOCK}"))
@@ -123,7 +123,7 @@ fn directories_found_at_start_can_be_used_in_requests() {
     std::fs::write(dir.path().join("file"), "text").unwrap();
     let mounted = builder(Snapshot::On).mount(Mount::read_only(dir.path(), "/data"));
     let probe = Probe::new(mounted.load(text.as_bytes()).unwrap());
-    // The text, and what was found at start: a directory whose path has five bytes.
+    // The content of the file, and what was found at start-up: a directory whose path has five bytes.
     assert_eq!(shown(&probe, 2), vec![b"text\0\0\0\0\x05\0\0\0\0\0\0\0".to_vec(); 2]);
 }
 

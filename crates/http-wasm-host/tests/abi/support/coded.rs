@@ -30,12 +30,12 @@ pub(crate) fn gunzip(coded: &[u8]) -> Vec<u8> {
     decoder.finish().unwrap()
 }
 
-/// Text that compresses, long enough for several pieces.
+/// Compressible text, long enough for several pieces.
 pub(crate) fn content() -> Vec<u8> {
     pattern(50_000).iter().flat_map(|byte| format!("{byte} secret ").into_bytes()).collect()
 }
 
-/// Gives a message a coded body, framed.
+/// Sets an encoded body with framing headers.
 pub(crate) fn code(message: &mut Message, coding: &str, body: Vec<u8>) {
     message.headers.set(b"content-length", body.len().to_string().as_bytes());
     message.headers.set(b"content-encoding", coding.as_bytes());
@@ -48,7 +48,7 @@ pub(crate) fn coded_post(coding: &str, body: Vec<u8>) -> InMemoryHost {
     host
 }
 
-/// The values of a field, joined by "|", as they are.
+/// The values of a field, joined by "|".
 pub(crate) fn field(message: &Message, name: &str) -> Option<String> {
     let values: Vec<_> = message.headers.values(name.as_bytes()).map(String::from_utf8_lossy).collect();
     (!values.is_empty()).then(|| values.join("|"))

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 pub(crate) use futures_executor::block_on;
 use tracing::Dispatch;
 
-/// A future polled by hand, with a waker that counts who else calls it: a guest that a busy machine keeps from its work
-/// gives way to others in the middle of it, and asks to be polled again itself.
+/// A future polled by hand, with a waker that counts calls from elsewhere. On a busy machine, a guest may yield in the
+/// middle of its work, and then wakes its own task.
 pub(crate) struct ByHand<F> {
     future: Pin<Box<F>>,
     wakes: Arc<Wakes>,
@@ -48,18 +48,18 @@ impl<F: Future> ByHand<F> {
         Self { future: Box::pin(future), wakes: Arc::default() }
     }
 
-    /// The same future with another waker, and how often the old one has been called.
+    /// The same future with another waker, and a function that returns how often the old one has been called.
     pub(crate) fn handed_over(self) -> (Self, impl Fn() -> usize) {
         let Self { future, wakes } = self;
         (Self { future, wakes: Arc::default() }, move || wakes.by_others())
     }
 
-    /// How often somebody else has called the waker.
+    /// How often the waker has been called from elsewhere.
     pub(crate) fn wakes(&self) -> usize {
         self.wakes.by_others()
     }
 
-    /// Polls until the future has ended or waits for somebody else: it may yield to other tasks in between.
+    /// Polls until the future has completed or waits for something external. In between, it may yield to other tasks.
     pub(crate) fn poll(&mut self) -> Poll<F::Output> {
         loop {
             let wakes = self.wakes.all();
@@ -80,7 +80,7 @@ impl<F: Future> ByHand<F> {
         assert!(self.poll().is_pending(), "it should have waited");
     }
 
-    /// Polls a future that is expected to end.
+    /// Polls a future that is expected to complete.
     #[track_caller]
     pub(crate) fn ends(&mut self) -> F::Output {
         match self.poll() {
@@ -90,15 +90,16 @@ impl<F: Future> ByHand<F> {
     }
 }
 
-/// Does `what` on this thread while `subscriber` hears it.
+/// Runs `what` on this thread with this subscriber.
 pub(crate) fn heard_by<T>(subscriber: impl Into<Dispatch>, what: impl FnOnce() -> T) -> T {
-    // Were there one subscriber alone, what a thread without any says first would count as unwanted by all.
+    // If there were only one subscriber, an event first emitted on a thread without any would be considered disabled
+    // everywhere.
     let _second = Dispatch::new(tracing_subscriber::registry());
     tracing::dispatcher::with_default(&subscriber.into(), what)
 }
 
-/// Runs `test` until it passes, unless it fails though it took no longer than `limit`: what it shows must happen within
-/// that time, which may take several attempts on a busy machine.
+/// Repeats `test` until it passes, but fails if an attempt fails within `limit`. What it tests must happen within that
+/// time, which may take several attempts on a busy machine.
 pub(crate) fn within<T>(limit: Duration, test: impl Fn() -> T) -> T {
     let began = Instant::now();
     loop {
@@ -113,7 +114,7 @@ pub(crate) fn within<T>(limit: Duration, test: impl Fn() -> T) -> T {
     }
 }
 
-/// Waits for what another thread brings about.
+/// Waits for something that another thread does.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);

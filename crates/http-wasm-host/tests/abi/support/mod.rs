@@ -1,4 +1,4 @@
-//! What all tests share: guests in a few lines, and the next handler and client that they stand between.
+//! Helpers for all tests: guests in a few lines, and their next handler and client.
 
 mod coded;
 mod drive;
@@ -21,13 +21,13 @@ pub(crate) use self::wat::{Wat, guest, proceeds, stops};
 pub(crate) const BUFFER_REQUEST: u32 = 1;
 pub(crate) const BUFFER_RESPONSE: u32 = 2;
 
-/// The engine of all tests that need no other.
+/// The engine of all tests that don't need their own.
 pub(crate) fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| Engine::new().unwrap())
 }
 
-/// For a guest that makes a hundred thousand calls or computes for long, on a busy machine too.
+/// Limits for a guest that makes a hundred thousand calls or computes for a long time, even on a busy machine.
 pub(crate) fn patient() -> Limits {
     Limits { deadline: Duration::from_secs(60), ..Limits::default() }
 }
@@ -48,7 +48,7 @@ impl<H: Host> Probe<H> {
         block_on(self.0.handle_request(host))
     }
 
-    /// A request that the guest lets through.
+    /// Sends a request that the guest lets proceed.
     #[track_caller]
     pub(crate) fn next(&self, host: H) -> Pinned<H> {
         match self.outcome(host) {
@@ -59,7 +59,7 @@ impl<H: Host> Probe<H> {
         }
     }
 
-    /// A request that the guest answers.
+    /// Sends a request that the guest answers.
     #[track_caller]
     pub(crate) fn respond(&self, host: H) -> H {
         match self.outcome(host) {
@@ -70,7 +70,7 @@ impl<H: Host> Probe<H> {
         }
     }
 
-    /// A request on which the guest fails and is left out.
+    /// Sends a request on which the guest fails and is bypassed.
     #[track_caller]
     pub(crate) fn bypassed(&self, host: H) -> (H, Error) {
         match self.outcome(host) {
@@ -80,7 +80,7 @@ impl<H: Host> Probe<H> {
         }
     }
 
-    /// A request through both phases, with `next` for the next handler where there is one.
+    /// Sends a request through both phases, with `next` as the next handler if the guest proceeds.
     pub(crate) fn try_run(&self, host: H, next: impl FnOnce(&mut H)) -> Result<H, Error> {
         match self.outcome(host)? {
             Outcome::Respond(host) => Ok(host),
@@ -103,7 +103,7 @@ impl<H: Host> Probe<H> {
         }
     }
 
-    /// The error of a request that makes the guest fail, with a next handler that does nothing.
+    /// The error of a request on which the guest fails, with a next handler that does nothing.
     #[track_caller]
     pub(crate) fn error(&self, host: H) -> Error {
         match self.try_run(host, |_| {}) {
@@ -114,7 +114,7 @@ impl<H: Host> Probe<H> {
 }
 
 impl Probe<InMemoryHost> {
-    /// What the guest has noted since it was asked last.
+    /// What the guest has noted since the last call of this function.
     #[track_caller]
     pub(crate) fn notes(&self) -> Vec<Note> {
         decode(&self.respond(InMemoryHost::new("DUMP", "/")).response.take_body().0)
@@ -133,27 +133,27 @@ pub(crate) fn get() -> InMemoryHost {
     InMemoryHost::new("GET", "/")
 }
 
-/// A request with a body, framed.
+/// A request with a body and framing headers.
 pub(crate) fn post(body: &[u8]) -> InMemoryHost {
     let mut host = InMemoryHost::new("POST", "/");
     fill(&mut host.request, body);
     host
 }
 
-/// Gives a message a body, framed.
+/// Sets a body with framing headers.
 pub(crate) fn fill(message: &mut Message, body: &[u8]) {
     message.set_body(body.to_vec());
     message.headers.set(b"content-length", body.len().to_string().as_bytes());
 }
 
-/// The value of a header, its values joined by "|" should there be several.
+/// The value of a header. Several values are joined by "|".
 pub(crate) fn header(message: &Message, name: &str) -> Option<String> {
     let values: Vec<_> =
         message.headers.values(name.as_bytes()).map(|value| value.escape_ascii().to_string()).collect();
     (!values.is_empty()).then(|| values.join("|"))
 }
 
-/// The body, in which nothing is random but everything differs.
+/// A deterministic body without repetitions.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let next = || {
@@ -175,7 +175,7 @@ pub(crate) fn assert_refused(error: &Error, function: &str, phase: Option<Phase>
     assert_eq!(error.guest(), "probe");
 }
 
-/// Gives a message a body that has arrived in `pieces`, with trailers.
+/// Sets a body that has arrived in `pieces`, with trailers.
 pub(crate) fn feed<'a>(
     message: &mut Message,
     pieces: impl Iterator<Item = &'a [u8]>,
@@ -195,7 +195,7 @@ pub(crate) fn framing(message: &Message) -> [Option<String>; 3] {
     ["content-length", "transfer-encoding", "trailer"].map(|name| header(message, name))
 }
 
-/// Framing by a length alone.
+/// Framing by length only.
 pub(crate) fn length(len: usize) -> [Option<String>; 3] {
     [Some(len.to_string()), None, None]
 }

@@ -1,15 +1,15 @@
-//! What a guest noted down, for tests to compare.
+//! Notes that a guest takes, for tests to compare.
 
 use std::fmt;
 
-/// Something that a guest noted down.
+/// A note taken by a guest.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Note {
     Number(u64),
     Text(Vec<u8>),
-    /// What `get_header_names` or `get_header_values` gave: the count, and the bytes with their NULs.
+    /// The result of `get_header_names` or `get_header_values`: the count, and the bytes with their NULs.
     List(u32, Vec<u8>),
-    /// What `read_body` gave: whether it was the end, and the bytes.
+    /// The result of `read_body`: whether it was the end, and the bytes.
     Read(bool, Vec<u8>),
 }
 
@@ -42,18 +42,18 @@ pub(crate) fn more(bytes: impl AsRef<[u8]>) -> Note {
     Note::Read(false, bytes.as_ref().to_vec())
 }
 
-/// A read that came to the end.
+/// A read that reached the end.
 pub(crate) fn eof(bytes: impl AsRef<[u8]>) -> Note {
     Note::Read(true, bytes.as_ref().to_vec())
 }
 
-/// What the prelude's `$read_all` notes of a body.
+/// The notes that the prelude's `$read_all` takes of a body.
 pub(crate) fn whole(body: &[u8]) -> Vec<Note> {
     let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
     vec![number(body.len() as u64), number(body.iter().fold(0xcbf2_9ce4_8422_2325, fnv))]
 }
 
-/// Decodes what the prelude wrote.
+/// Decodes the notes that the prelude has written.
 pub(crate) fn decode(mut raw: &[u8]) -> Vec<Note> {
     let mut notes = Vec::new();
     while let Some((&tag, rest)) = raw.split_first() {

@@ -1,12 +1,12 @@
 //! Guests in a few lines of WebAssembly text.
 //!
-//! A test gives the bodies of the guest's functions; the prelude has the imports, each under its ABI name, and
+//! A test provides the bodies of the guest's functions. The prelude has the imports, each under its ABI name, and
 //! functions that take notes. Three abbreviations are expanded in those bodies:
 //! - `"text"` becomes two operands, offset and length of a string in memory;
 //! - a bare number becomes an `i32.const`;
 //! - `BUF`, `LIMIT`, `LARGE` stand for the buffer that results are written to, its size, and the end of the first page.
 //!
-//! Memory: scratch 0 and on, strings 1,024 and on, BUF 16,384 and on, notes 32,768 and on, LARGE 65,536 and on.
+//! Memory layout: scratch from 0, strings from 1,024, BUF from 16,384, notes from 32,768, LARGE from 65,536.
 
 use std::fmt::Write;
 
@@ -22,7 +22,7 @@ const BUF: usize = 16_384;
 const LIMIT: usize = 8_192;
 const LARGE: usize = 65_536;
 
-/// A guest in the making.
+/// A builder for a guest.
 #[derive(Clone, Default)]
 pub(crate) struct Wat {
     request: String,
@@ -42,12 +42,12 @@ pub(crate) struct Wat {
     stream: Stream,
 }
 
-/// A guest that lets every request through.
+/// A guest that lets every request proceed.
 pub(crate) fn guest() -> Wat {
     Wat { proceeds: true, ..Wat::default() }
 }
 
-/// A guest that does `body` in `handle_request` and stops.
+/// A guest that runs `body` in `handle_request` and stops.
 pub(crate) fn stops(body: &str) -> Wat {
     let mut wat = guest();
     wat.proceeds = false;
@@ -55,7 +55,7 @@ pub(crate) fn stops(body: &str) -> Wat {
     wat
 }
 
-/// A guest that does `body` in `handle_request` and proceeds, unless the body returns something else.
+/// A guest that runs `body` in `handle_request` and proceeds, unless the body returns something else.
 pub(crate) fn proceeds(body: &str) -> Wat {
     let mut wat = guest();
     wat.request = wat.expand(body);
@@ -63,42 +63,42 @@ pub(crate) fn proceeds(body: &str) -> Wat {
 }
 
 impl Wat {
-    /// Does `body` in `handle_response`; its parameters are `$req_ctx` and `$is_error`.
+    /// Runs `body` in `handle_response`, whose parameters are `$req_ctx` and `$is_error`.
     pub(crate) fn on_response(mut self, body: &str) -> Self {
         self.response = self.expand(body);
         self
     }
 
-    /// Does `body` in the wasm start function.
+    /// Runs `body` in the wasm start function.
     pub(crate) fn on_start(mut self, body: &str) -> Self {
         self.start = self.start.clone() + &self.expand(body);
         self
     }
 
-    /// Does `body` in `_initialize`.
+    /// Runs `body` in `_initialize`.
     pub(crate) fn on_initialize(mut self, body: &str) -> Self {
         self.initialize = Some(self.expand(body));
         self
     }
 
-    /// Does `body` in `_start`.
+    /// Runs `body` in `_start`.
     pub(crate) fn on_command(mut self, body: &str) -> Self {
         self.command = Some(self.expand(body));
         self
     }
 
-    /// Enables features when an instance is made.
+    /// Enables features at start-up.
     pub(crate) fn features(self, features: u32) -> Self {
         self.on_start(&format!("(drop (call $enable_features {features}))"))
     }
 
-    /// Adds a global, a function or another item, as it is.
+    /// Adds a global, a function or another item.
     pub(crate) fn item(mut self, item: &str) -> Self {
         self.items.push_str(item);
         self
     }
 
-    /// The size of the memory, one page otherwise.
+    /// Sets the size of the memory; the default is one page.
     pub(crate) fn pages(mut self, pages: u32) -> Self {
         self.pages = Some(pages);
         self
@@ -119,18 +119,18 @@ impl Wat {
         self
     }
 
-    /// Gets decoded bodies.
+    /// Requests decoded bodies.
     pub(crate) fn decodes(self) -> Self {
         self.decodes_with(Decoding::default())
     }
 
-    /// Gets decoded bodies, with these settings.
+    /// Requests decoded bodies, with these settings.
     pub(crate) fn decodes_with(mut self, decoding: Decoding) -> Self {
         (self.bodies, self.decoding) = (Bodies::Decoded, decoding);
         self
     }
 
-    /// Writes responses while they are sent, and declares that it can.
+    /// Enables streaming of responses, and declares that the guest supports it.
     pub(crate) fn streams(mut self) -> Self {
         self.stream = Stream::Response;
         self.item(r#"(@custom "http-wasm-stream" "")"#)
@@ -151,7 +151,7 @@ impl Wat {
         self.builder(engine()).load(self.text().as_bytes())
     }
 
-    /// Settings with which [`text`](Self::text) is to be loaded into another engine.
+    /// A builder for loading [`text`](Self::text) into another engine.
     pub(crate) fn builder(&self, engine: &http_wasm_host::Engine) -> GuestBuilder {
         let builder = Guest::<InMemoryHost>::builder(engine);
         builder
