@@ -149,7 +149,7 @@ async fn requests_over_the_concurrency_limit_are_rejected_until_one_completes() 
     let mut third = Raw::connect(proxy.addr).await;
     third.send(request).await;
     let mut server = upstream.accept().await;
-    // An answer before the request would be taken for a broken connection.
+    // A response before the request would look like a broken connection.
     server.read_until("\r\n\r\n").await;
     server.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
     assert!(third.read_to_end().await.starts_with("HTTP/1.1 204"));
@@ -162,7 +162,7 @@ async fn flags_limit_connections_body_size_and_header_time() {
     let post = |bytes: usize| format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {bytes}\r\n\r\n");
     let answer = exchange(server.addr, post(1025)).await;
     assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{answer}");
-    // The second can't even begin until the first has had its time.
+    // The second connection isn't accepted until the first has timed out.
     let (mut first, mut second) = (Raw::connect(server.addr).await, Raw::connect(server.addr).await);
     first.send("GET / HTTP/1.1\r\n").await;
     second.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;

@@ -1,4 +1,4 @@
-//! `bench`: reports, and what is said of what can't be measured.
+//! `bench`: reports, and errors if something can't be measured.
 
 use std::io::Write as _;
 use std::process::Output;
@@ -23,8 +23,8 @@ fn failed(output: &Output) -> (String, Option<i32>) {
     (text(&output.stderr), output.status.code())
 }
 
-/// Enables both features at its start. Calls two `get_header_values`, one `read_body` and one `get_method` per request.
-/// Answers a POST, with 403; passes everything else on.
+/// Enables both features at start-up. Calls `get_header_values` twice, and `read_body` and `get_method` once per
+/// request. Answers POST requests with 403, and lets all others proceed.
 const READS: &str = r#"(module
   (import "http_handler" "enable_features" (func $enable_features (param i32) (result i32)))
   (import "http_handler" "get_method" (func $get_method (param i32 i32) (result i32)))

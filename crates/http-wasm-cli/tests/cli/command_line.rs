@@ -6,7 +6,7 @@ use std::process::Output;
 
 use crate::support::{Server, exchange, guest, http_wasm, path, run};
 
-/// The one line on stderr, if it is one, and the exit code.
+/// The single line on stderr, which must be the only one, and the exit code.
 fn failure(output: &Output) -> (String, Option<i32>) {
     let stderr = String::from_utf8(output.stderr.clone()).expect("messages are text");
     assert!(output.stdout.is_empty(), "nothing on stdout: {:?}", output.stdout);
@@ -16,7 +16,7 @@ fn failure(output: &Output) -> (String, Option<i32>) {
 
 fn one_line(output: &Output) -> (String, Option<i32>) {
     let (stderr, code) = failure(output);
-    // On a busy machine, a guest that was loaded before took long; and root caches none.
+    // There may be log lines: on a busy machine, that a guest took long to load, and for root, that code isn't cached.
     let is_error = |line: &&str| !line.contains(" INFO ");
     let stderr: String = stderr.split_inclusive('\n').filter(is_error).collect();
     let line =
@@ -200,7 +200,7 @@ fn environment_mount_and_configuration_flags_are_accepted() {
     let mount = format!("{}:/data:ro", directory.path().display());
     let config = format!("@{}", config.display());
     Server::start(&["--env", "A=1", "--env", "B=", "--mount", &mount, "--log", "json"]);
-    // The guest is looked for only after all this was understood.
+    // The guest is only read after the arguments have been accepted.
     let (_, code) = one_line(&run(&["check", "/no/such.wasm", "--guest-config", &config, "--mount", &mount]));
     assert_eq!(code, Some(65));
 }

@@ -1,4 +1,4 @@
-//! File descriptors that run short.
+//! Running out of file descriptors.
 #![cfg(unix)]
 
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::support::{Raw, Server, Upstream, eventually, exchange, http_wasm, soo
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
-/// A gateway with this route that may have so many files open, and the address of its admin listener.
+/// A gateway with this route that may open this many files, and the address of its admin listener.
 fn limited(files: u32, route: &str, directory: &tempfile::TempDir) -> (Server, std::net::SocketAddr) {
     let config = format!("listen = ['127.0.0.1:0']\n[admin]\naddress = '127.0.0.1:0'\n{route}");
     let file = directory.path().join("gateway.toml");
@@ -28,12 +28,12 @@ fn limited(files: u32, route: &str, directory: &tempfile::TempDir) -> (Server, s
 
 #[tokio::test]
 async fn requests_without_a_descriptor_get_503_and_the_upstream_stays_healthy() {
-    // It accepts connections, and answers nothing.
+    // It accepts connections, but doesn't respond.
     let upstream = Upstream::bind().await;
     let directory = tempfile::tempdir().unwrap();
     let route = "[[routes]]\nupstream = 'app'\n[upstreams.app]\nretries = 0\n";
     let route = format!("{route}addresses = ['http://{}']\n", upstream.addr());
-    // Clients get numbers below 57, upstreams below 75.
+    // Clients get descriptors below 57, and upstreams below 75.
     let (server, admin) = limited(100, &route, &directory);
     let mut clients = Vec::new();
     for _ in 0..35 {
@@ -64,7 +64,7 @@ async fn clients_beyond_the_descriptor_limit_get_503_while_the_admin_listener_an
     for _ in 0..180 {
         idle.push(Raw::connect(server.addr).await);
     }
-    // All of them have been accepted when those are refused that came last.
+    // Once the last ones are refused, all of them have been accepted.
     let refused = eventually(async || {
         let answer = exchange(server.addr, GET).await;
         answer.starts_with("HTTP/1.1 503 ").then_some(answer)

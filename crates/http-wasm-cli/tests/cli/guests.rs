@@ -92,7 +92,7 @@ fn check_reports_the_imports_and_memory_of_a_guest() {
     assert_eq!(report["memory_bytes_at_start"], 65_536);
 }
 
-/// A guest that does `start` when it is initialised.
+/// A guest that runs `start` when it is initialised.
 fn initialised(start: &str) -> NamedTempFile {
     guest(&format!(
         r#"(module
@@ -162,7 +162,7 @@ fn check_as_json_lists_the_faults_of_an_invalid_guest() {
     assert!(report["error"].as_str().is_some_and(|error| error.contains("handle_request")), "{report}");
 }
 
-/// Says what it was given, "x" on stderr and "y" in the log, and traps if a file is there.
+/// Writes its arguments to stderr and the log, and traps if a file exists.
 const SPEAKS: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
@@ -186,7 +186,7 @@ fn check_shows_the_output_of_a_failing_start_up_and_its_backtrace() {
     let output = run(&["check", file.to_str().unwrap()]);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(65), "{stderr}");
-    // Its first argument is its name.
+    // The first argument is its name.
     for part in ["http_wasm::guest", "auth", "on stderr", "its stderr: on stderr", "\n   0: ", " - fails"] {
         assert!(stderr.contains(part), "{part:?}: {stderr}");
     }
@@ -197,7 +197,7 @@ fn check_shows_the_output_of_a_failing_start_up_and_its_backtrace() {
     }
 }
 
-/// Lets requests through until its `main` has run, which the host doesn't call.
+/// Lets requests proceed until its `main` has run, which the host doesn't call.
 const UNREGISTERED: &str = r#"(module
   (import "http_handler" "set_status_code" (func $status (param i32)))
   (memory (export "memory") 1) (table 2 funcref) (elem (i32.const 1) $deny) (type $t (func))
@@ -266,7 +266,7 @@ fn compile_applies_lints_before_it_writes_a_file() {
     let (code, written, _) = compile(&late, &["--strict"]);
     assert_eq!((code, written), (Some(65), false));
 
-    // What it needs may be on its server alone.
+    // It may need something that only its server has.
     let (code, written, stderr) = compile(&initialised("unreachable"), &[]);
     assert!(code == Some(0) && written && stderr.contains("skipped the checks"), "{stderr}");
 }

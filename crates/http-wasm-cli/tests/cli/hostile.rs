@@ -1,5 +1,5 @@
-//! Guests that mean harm, each behind a path of its own in one running server. Whatever they do, the server lives, the
-//! requests beside them are answered, and their clients learn nothing.
+//! Malicious guests, each on its own path of one running server. Whatever they do, the server survives, other requests
+//! are answered, and clients don't see details.
 
 #![expect(clippy::print_stdout, reason = "figures, for longer runs")]
 
@@ -13,19 +13,18 @@ use crate::support::{PATIENCE, Server, exchange};
 /// How often each attack is made.
 const ROUNDS: usize = 1;
 
-/// For a longer run, which then compares the server's memory after the second round with that after the last.
+/// Set for a longer run, which compares the server's memory after the second round with that after the last.
 const ROUNDS_VARIABLE: &str = "HTTP_WASM_HOSTILE_ROUNDS";
 
-/// In KiB. Where the system's allocator has an arena for each thread, it keeps a freed buffer as large as a whole body
-/// in some.
+/// In KiB. If the system's allocator has an arena for each thread, some arenas keep a freed buffer as large as a body.
 const KEPT_BY_ALLOCATOR: u64 = 32 * 1024;
 
-/// What is set for a longer run.
+/// The number of rounds, if it is set for a longer run.
 fn asked_for() -> Option<usize> {
     std::env::var(ROUNDS_VARIABLE).ok().map(|rounds| rounds.parse().expect("a number"))
 }
 
-/// What a guest does before it lets the request pass, and the status that comes of it.
+/// What a guest does before it lets the request proceed, and the resulting status.
 const ATTACKS: [(&str, &str, u16); 9] = [
     ("/loop", "(loop $ever (br $ever))", 500),
     (
@@ -65,7 +64,7 @@ const ATTACKS: [(&str, &str, u16); 9] = [
     ),
 ];
 
-/// A guest that does this on this path, and nothing on any other.
+/// A guest that runs the attack on this path, and does nothing on others.
 fn guest(path: &str, attack: &str) -> NamedTempFile {
     let len = path.len();
     let text = format!(
@@ -104,7 +103,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 }
 
-/// Nothing but the status, and what the server says of itself on any answer.
+/// Whether the response has only the status and the server's usual headers.
 fn leaks_nothing(answer: &str) -> bool {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, "no end"));
     let known = |line: &str| {
@@ -114,7 +113,7 @@ fn leaks_nothing(answer: &str) -> bool {
     head.split("\r\n").skip(1).all(known) && body.is_empty()
 }
 
-/// Innocent requests until `attack` is over, and one after it; the longest that one took.
+/// Sends harmless requests until `attack` is over, and one after it. Returns the longest time that one took.
 async fn beside<T>(addr: SocketAddr, attack: impl Future<Output = T>) -> (T, Duration) {
     let mut attack = std::pin::pin!(attack);
     let mut worst = Duration::ZERO;
@@ -174,7 +173,7 @@ async fn no_attack_harms_the_server_or_other_requests_or_leaks_details_to_its_cl
 
 #[tokio::test]
 async fn a_guest_with_very_many_functions_is_served() {
-    // An unoptimised compiler takes ten seconds for ten times as many.
+    // An unoptimised compiler would take ten seconds for ten times as many.
     let count = if asked_for().is_some() { 100_000 } else { 10_000 };
     let last = count - 1;
     let functions: String = (0..count).map(|n| format!("(func (result i32) (i32.const {n}))")).collect();

@@ -1,4 +1,4 @@
-//! `--upstream URL`: what reaches the upstream, and what happens without one.
+//! `--upstream URL`: what reaches the upstream, and what happens if it is unreachable.
 
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -166,7 +166,7 @@ async fn a_truncated_response_is_not_forwarded_as_complete() {
     let mut served = upstream.accept().await;
     served.read_until("\r\n\r\n").await;
     served.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
-    // Only what the client has seen is sure to be out when the break is noticed.
+    // Only bytes that the client has seen are certain to have been sent when the error is noticed.
     let answer = client.read_until("abc\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     drop(served);

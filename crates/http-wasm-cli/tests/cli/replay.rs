@@ -1,4 +1,4 @@
-//! Exchanges that `serve` records, and their replay.
+//! Recording of exchanges with `serve`, and their replay.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use crate::support::{Server, eventually, exchange, guest, path, run};
 
-/// Counts requests in its memory. The third one fails, after calls that depend on the clock, on random numbers, on the
-/// request and on its configuration. It asks for memory at each request.
+/// Counts requests in its memory. The third one fails, after calls that depend on the clock, random numbers, the
+/// request and the configuration. Each request grows the memory.
 const FAILS_AT_THE_THIRD: &str = r#"(module
   (import "http_handler" "get_config" (func $get_config (param i32 i32) (result i32)))
   (import "http_handler" "get_header_values" (func $values (param i32 i32 i32 i32 i32) (result i64)))
@@ -110,7 +110,7 @@ async fn another_guest_is_compared_call_by_call() {
     let file = recorded(path(&guest), &dir, &["--record-unredacted"]).await;
     let file = file.to_str().expect("text");
     assert!(std::fs::read_to_string(file).expect("a recording").contains("s3cr3t-t0ken-1"));
-    // It doesn't fail, sets another header, and asks for a header that the recorded one didn't ask for.
+    // It doesn't fail, sets another header, and reads a header that the recorded guest didn't read.
     let other = FAILS_AT_THE_THIRD
         .replace("(call $fail)", "")
         .replace("\"x-random\"", "\"x-chance\"")

@@ -1,10 +1,10 @@
-//! Settings of guests on the command line, and guests compiled ahead.
+//! Settings of guests on the command line, and precompiled guests.
 
 use crate::support::{Server, exchange, guest, path, run};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
-/// A guest that does `body` in `handle_request`, and lets the request through.
+/// A guest that runs `body` in `handle_request`, and lets the request proceed.
 fn wat(body: &str) -> String {
     format!(
         r#"(module (memory (export "memory") 1)

@@ -1,4 +1,4 @@
-//! Listening sockets that are handed over: by systemd, or to a successor.
+//! Listening sockets that are inherited: from systemd, or by a successor.
 #![cfg(unix)]
 
 use std::net::{SocketAddr, TcpListener};
@@ -27,7 +27,7 @@ async fn an_inherited_socket_is_used_with_the_connections_pending_in_it() {
     assert!(early.read_to_end().await.ends_with("hello world"));
 }
 
-/// Asks until told to stop, each time on a new connection.
+/// Sends requests until told to stop, each on a new connection.
 async fn ask(addr: SocketAddr, stop: Arc<AtomicBool>, answers: Arc<AtomicUsize>) {
     while !stop.load(Ordering::Relaxed) {
         let mut raw = Raw::connect(addr).await;
@@ -38,7 +38,7 @@ async fn ask(addr: SocketAddr, stop: Arc<AtomicBool>, answers: Arc<AtomicUsize>)
     }
 }
 
-/// Asks until told to stop, each time on the same connection, as long as the server does not say that it closes it.
+/// Sends requests until told to stop, on the same connection until the server announces that it closes it.
 async fn ask_again(addr: SocketAddr, stop: Arc<AtomicBool>, answers: Arc<AtomicUsize>) {
     while !stop.load(Ordering::Relaxed) {
         let mut raw = Raw::connect(addr).await;
@@ -108,7 +108,7 @@ async fn a_successor_that_never_becomes_ready_is_replaced_at_the_next_signal() {
     std::fs::write(&guest, passes).unwrap();
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut server = Server::with_log(&["--upstream", "hello", "--guest", guest.to_str().unwrap()], &log);
-    // Opening it waits for a writer, and there never is one.
+    // Opening it blocks until there is a writer, and there never is one.
     std::fs::remove_file(&guest).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&guest).status().unwrap().success());
     server.signal("USR2");

@@ -1,4 +1,4 @@
-//! Bytes arrive when they are sent, not when all are there.
+//! Streaming: bytes arrive when they are sent.
 
 use crate::support::{Raw, Server, Upstream};
 
@@ -39,7 +39,7 @@ async fn a_server_sent_event_arrives_when_it_is_sent() {
         server.send(event).await;
         client.read_until(event).await;
     }
-    // The length was unknown: the end of the upstream's connection is the end of the answer.
+    // The length was unknown, so the end of the upstream's connection is the end of the response.
     drop(server);
     client.read_until("0\r\n\r\n").await;
 }

@@ -1,4 +1,4 @@
-//! The binary as a child process, and clients and upstreams that see every byte.
+//! The binary as a child process, and clients and upstreams that work on raw bytes.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
-/// Longer than anything here takes; a test that waits this long has failed.
+/// A timeout for everything in these tests: longer waits are failures.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Adds its configuration as a request header `x-config`.
@@ -31,14 +31,14 @@ pub(crate) const ADDS_CONFIG: &str = r#"(module
     i64.const 1)
   (func (export "handle_response") (param i32 i32)))"#;
 
-/// The binary, its arguments to come.
+/// A command that runs the binary, without arguments.
 pub(crate) fn http_wasm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_http-wasm"));
     command.env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }
 
-/// A guest file that lives as long as this.
+/// A guest file, which is deleted on drop.
 pub(crate) fn guest(wat: &str) -> NamedTempFile {
     let mut file = tempfile::Builder::new().suffix(".wat").tempfile().expect("a temporary file");
     file.write_all(wat.as_bytes()).expect("the file takes it");
@@ -49,7 +49,7 @@ pub(crate) fn path(file: &NamedTempFile) -> &str {
     file.path().to_str().expect("a path of ours is text")
 }
 
-/// Runs the binary to its end.
+/// Runs the binary to completion.
 pub(crate) fn run(args: &[&str]) -> Output {
     http_wasm().args(args).output().expect("the binary runs")
 }
@@ -66,24 +66,24 @@ impl Server {
         Self::of(http_wasm().args(["serve", "--listen", "127.0.0.1:0"]).args(args))
     }
 
-    /// The same, with its log in a file.
+    /// The same, with the log in a file.
     pub(crate) fn with_log(args: &[&str], log: &NamedTempFile) -> Self {
         let log = log.reopen().expect("the file is there");
         Self::spawn(http_wasm().args(["serve", "--listen", "127.0.0.1:0"]).args(args).stderr(log))
     }
 
-    /// A command that says where it listens.
+    /// Starts a command that prints its address.
     pub(crate) fn of(command: &mut Command) -> Self {
         Self::spawn(command.stderr(Stdio::null()))
     }
 
-    /// The same, whose log goes where the command says.
+    /// The same, with the stderr that the command is configured with.
     pub(crate) fn logged(command: &mut Command) -> Self {
         Self::spawn(command)
     }
 
     fn spawn(command: &mut Command) -> Self {
-        // With its successors it is a group of its own, so that none outlives the test.
+        // It is in a process group with its successors, so that none outlives the test.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(command, 0);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
@@ -110,7 +110,7 @@ impl Server {
         Self::start(&[&["--upstream", url.as_str()], args].concat())
     }
 
-    /// Memory that it has in use, in KiB, where the system tells.
+    /// Its resident memory in KiB, if the system reports it.
     pub(crate) fn resident(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -123,7 +123,7 @@ impl Server {
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to exit by itself.
     pub(crate) async fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
@@ -136,7 +136,7 @@ impl Server {
         }
     }
 
-    /// What came on stdout after the ready line, once the process has ended.
+    /// The output on stdout after the ready line, once the process has exited.
     pub(crate) fn rest_of_stdout(&mut self) -> String {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).expect("stdout is text");
@@ -146,7 +146,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // All of it fails when it has ended already.
+        // These fail if it has already exited.
         #[cfg(unix)]
         let _ = Command::new("sh").args(["-c", &format!("kill -9 -{} 2>&-", self.child.id())]).status();
         let _ = self.child.kill();
@@ -154,12 +154,12 @@ impl Drop for Server {
     }
 }
 
-/// Lets no test hang.
+/// Fails the test if this takes longer than the timeout.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("this takes too long")
 }
 
-/// Asks again and again until there is an answer.
+/// Repeats `ask` until there is a result.
 pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     soon(async {
         loop {
@@ -172,7 +172,7 @@ pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T 
     .await
 }
 
-/// A connection that speaks bytes.
+/// A connection on which tests send and receive raw bytes.
 pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
@@ -184,7 +184,7 @@ impl Raw {
         self.0.write_all(bytes.as_ref()).await.expect("the peer reads");
     }
 
-    /// Reads until this text has come, and returns all up to its end and what came with it.
+    /// Reads until this text has arrived, and returns everything that was read.
     pub(crate) async fn read_until(&mut self, text: &str) -> String {
         let mut all = Vec::new();
         while !all.windows(text.len()).any(|window| window == text.as_bytes()) {
@@ -201,27 +201,27 @@ impl Raw {
     }
 }
 
-/// Sends these bytes, which must make the server close, and returns its whole answer.
+/// Sends these bytes, which must make the server close the connection, and returns everything that it sent.
 pub(crate) async fn exchange(addr: SocketAddr, request: impl AsRef<[u8]>) -> String {
     let mut raw = Raw::connect(addr).await;
     raw.send(request).await;
     raw.read_to_end().await
 }
 
-/// The JSON in an answer that echo gave over HTTP/1.1.
+/// The JSON in a response of the echo backend over HTTP/1.1.
 pub(crate) fn echoed(answer: &str) -> Value {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     let body = &answer[answer.find('{').expect("a JSON body")..=answer.rfind('}').expect("a JSON body")];
     serde_json::from_str(body).expect("the body is JSON")
 }
 
-/// The values of a header that echo received.
+/// The values of a header that the echo backend received.
 pub(crate) fn values<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
     let headers = echo["headers"].as_array().expect("headers are a list");
     headers.iter().filter(|pair| pair[0] == name).map(|pair| pair[1].as_str().expect("a text")).collect()
 }
 
-/// An upstream under the test's control.
+/// An upstream that the test controls.
 pub(crate) struct Upstream(TcpListener);
 
 impl Upstream {

@@ -1,4 +1,4 @@
-//! The conformance kit against this host, and against hosts that are set up wrong.
+//! The conformance kit against this host, and against misconfigured hosts.
 
 use std::process::Output;
 
@@ -22,7 +22,7 @@ fn text(bytes: &[u8]) -> String {
 fn conforms(http: &str) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let junit = dir.path().join("junit.xml");
-    // Some cases end with a deadline, which comes late where the machine is busy.
+    // Some cases end at a deadline, which may be late on a busy machine.
     let args = ["run", "--self", "--http", http, "--timeout", "60s", "--json", "--junit"];
     let output = tck(&[&args[..], &[&junit.to_string_lossy()]].concat());
     let report: Value = serde_json::from_slice(&output.stdout).expect("the report is JSON");
@@ -34,7 +34,7 @@ fn conforms(http: &str) {
         .collect();
     assert!(failed.is_empty(), "{failed:#?}");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    // Those of the other protocol alone are skipped.
+    // Only cases for the other protocol version are skipped.
     assert!(report["skipped"].as_u64() < Some(10), "{}", report["skipped"]);
 
     let xml = std::fs::read_to_string(junit).expect("the JUnit file is there");
@@ -52,7 +52,7 @@ fn this_host_conforms_over_http_2() {
     conforms("2");
 }
 
-/// The way of somebody whose host the kit doesn't start: guest, backend and runner each by its command.
+/// For a host that the kit doesn't start: guest, backend and runner are separate commands.
 #[test]
 fn a_running_host_is_tested_through_its_url() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -81,7 +81,7 @@ fn a_host_without_the_conformance_guest_exits_with_70_and_a_hint() {
 
 #[test]
 fn failing_cases_exit_with_1() {
-    // It is never told its configuration.
+    // The host doesn't get its configuration.
     let launch = format!(
         "{} serve --guest {{guest}} --upstream {{backend}} --listen {{listen}}",
         env!("CARGO_BIN_EXE_http-wasm")
@@ -100,7 +100,7 @@ fn the_conformance_guest_is_written_as_text_and_in_variants() {
     assert!(text(&output.stderr).contains("early-get-method"), "{}", text(&output.stderr));
 }
 
-/// A kit that passes everything proves nothing: each way to expect something must be able to fail.
+/// A kit that passes everything proves nothing, so each kind of expectation must be able to fail.
 #[tokio::test]
 async fn cases_with_wrong_expectations_fail() {
     let wrong = || script().reads(Function::GetMethod, "WRONG");

@@ -18,7 +18,7 @@ async fn an_upgraded_connection_passes_bytes_both_ways_until_one_side_ends_it() 
     let mut server = upstream.accept().await;
     let wish = server.read_until("\r\n\r\n").await;
     assert!(wish.contains("connection: upgrade\r\n") && wish.contains("upgrade: websocket\r\n"), "{wish}");
-    // Bytes right behind the head belong to the new protocol already.
+    // Bytes immediately after the head already belong to the new protocol.
     server.send(format!("{CONSENT}first")).await;
     let consent = client.read_until("first").await.to_ascii_lowercase();
     assert!(consent.starts_with("http/1.1 101 "), "{consent}");
@@ -75,7 +75,7 @@ async fn an_unsolicited_upgrade_response_is_a_502() {
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
 }
 
-/// Sends a request for a tunnel and grants it.
+/// Sends an upgrade request, which the upstream accepts.
 async fn tunnel(server: SocketAddr, upstream: &Upstream) -> (Raw, Raw) {
     let mut client = Raw::connect(server).await;
     client.send(WISH).await;
@@ -86,7 +86,7 @@ async fn tunnel(server: SocketAddr, upstream: &Upstream) -> (Raw, Raw) {
     (client, far)
 }
 
-/// Whether new connections are refused, and so a drain has begun.
+/// Waits until new connections are refused, which shows that a drain has begun.
 #[cfg(unix)]
 async fn drains(server: SocketAddr) {
     let start = std::time::Instant::now();
@@ -103,7 +103,7 @@ async fn a_draining_server_keeps_a_tunnel_open_and_exits_when_it_ends() {
     let (mut client, mut far) = tunnel(proxy.addr, &upstream).await;
     proxy.signal("TERM");
     drains(proxy.addr).await;
-    // Longer than connections that carry nothing are kept.
+    // Longer than idle connections are kept.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     client.send("ping!").await;
     far.read_until("ping!").await;
@@ -134,7 +134,7 @@ async fn a_tunnel_of_the_old_process_stays_open_while_a_successor_serves() {
     let (mut client, mut far) = tunnel(proxy.addr, &upstream).await;
     proxy.signal("USR2");
     assert_eq!(proxy.ready_line(), format!("listening on http://{}", proxy.addr));
-    // Longer than connections that carry nothing are kept.
+    // Longer than idle connections are kept.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let (mut next, mut next_far) = tunnel(proxy.addr, &upstream).await;
     for (client, far) in [(&mut client, &mut far), (&mut next, &mut next_far)] {
@@ -170,7 +170,7 @@ async fn idle_tunnels_are_closed_and_make_room_for_other_clients() {
     let now = status().await;
     let address = &now["upstreams"][0]["addresses"][0];
     assert_eq!((&now["requests_in_flight"], &address["in_flight"]), (&3.into(), &3.into()), "{now}");
-    // It is counted when both connections have been handed over.
+    // A tunnel is counted once both connections have been upgraded.
     eventually(async || (status().await["upstreams"][0]["addresses"][0]["tunnels"] == 3).then_some(())).await;
     tunnels[0].0.send("ping!").await;
     tunnels[0].1.read_until("ping!").await;

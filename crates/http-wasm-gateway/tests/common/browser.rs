@@ -1,8 +1,8 @@
-//! The browser that pages are tested in.
+//! The browser for tests of pages.
 
 use std::process::Command;
 
-/// A browser that can do without a screen, by its usual names.
+/// A browser with a headless mode, found by its usual names.
 fn browser() -> Option<&'static str> {
     let there = |name: &&str| {
         let version = Command::new(name).arg("--version").output();
@@ -11,7 +11,7 @@ fn browser() -> Option<&'static str> {
     ["chromium", "chromium-browser", "google-chrome"].into_iter().find(there)
 }
 
-/// The same. If there is none, the test is skipped unless this run requires one.
+/// The same. Without one, the test is skipped, or fails if this run requires a browser.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 pub(crate) fn browser_or_skip() -> Option<&'static str> {
     let found = browser();

@@ -1,9 +1,9 @@
-//! Paths spelled in every way that servers are known to read differently, by chance.
+//! Random paths, spelled in all ways that servers are known to interpret differently.
 
-/// Names that routes and resources have.
+/// Names of routes and resources.
 pub(crate) const NAMES: [&str; 6] = ["admin", "public", "api", "x", "y", "z"];
 
-/// What may stand between names.
+/// What may be between names.
 const BETWEEN: [&str; 58] = [
     "/",
     "/",
@@ -65,7 +65,7 @@ const BETWEEN: [&str; 58] = [
     ".",
 ];
 
-/// Makes paths.
+/// Generates paths.
 pub(crate) struct Spellings(pub(crate) fastrand::Rng);
 
 impl Spellings {
@@ -91,7 +91,7 @@ impl Spellings {
         path
     }
 
-    /// A name with some of its letters encoded, once or more often.
+    /// A name with some of its letters encoded once or several times.
     fn spelled(&mut self, name: &str) -> String {
         if self.0.u8(..4) > 0 {
             return name.to_owned();
@@ -112,7 +112,7 @@ impl Spellings {
     }
 }
 
-/// How long a test of spellings goes on, and the seed of its chances.
+/// Whether a test of spellings should continue, and its seed.
 pub(crate) fn effort(cases: usize) -> (impl FnMut() -> bool, u64) {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let end = number("HTTP_WASM_PATHS_SECONDS")

@@ -1,4 +1,4 @@
-//! Clients that go away while a guest computes for them: the call goes on, and so does what it counts for.
+//! Clients that disconnect while a guest is computing: the call continues, and still counts against limits.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn an_http_1_reset_drops_no_instance_and_releases_no_permit() {
     let server = server("listen = ['127.0.0.1:0']\n[server]\nmax_requests = 1", "20s").await;
     let mut raw = server.connect().await;
     raw.send("GET /compute HTTP/1.1\r\nHost: h\r\n\r\n").await;
-    // Until it computes.
+    // Until the guest is computing.
     tokio::time::sleep(Duration::from_millis(100)).await;
     raw.0.set_zero_linger().expect("a socket takes that");
     drop(raw);
@@ -71,7 +71,7 @@ async fn reset_streams_count_against_the_limit_while_a_guest_computes_for_them()
     loop {
         let stream = streams.next().expect("there are many");
         raw.send(request_for(stream, path("/loop"))).await;
-        // Until it computes, unless it is refused.
+        // Until the guest is computing, unless the request is refused.
         let refused = tokio::time::timeout(Duration::from_millis(100), reset(&mut raw, stream)).await;
         if refused == Ok(REFUSED_STREAM) {
             break;
@@ -81,7 +81,7 @@ async fn reset_streams_count_against_the_limit_while_a_guest_computes_for_them()
         begun += 1;
         assert!(begun <= 2, "resets are for nothing");
     }
-    // Others are not affected, nor is this client once the guest was stopped.
+    // Other clients aren't affected, nor is this one once the guest has been stopped.
     assert!(get(server.addr, "/number").await.starts_with("HTTP/1.1 200"));
     eventually(async || {
         let stream = streams.next().expect("there are many");

@@ -1,4 +1,4 @@
-//! The access log, and the names of requests in it.
+//! The access log, and request IDs.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ guests = ["judge"]
 backend = "echo"
 "#;
 
-/// The lines of the log, once there are as many.
+/// The lines of the log, once there are `count`.
 async fn lines(served: &Served, name: &str, count: usize) -> Vec<String> {
     eventually(async || {
         let text = fs::read_to_string(served.files.path(name)).unwrap_or_default();

@@ -4,7 +4,7 @@ use http::{Method, Request, StatusCode};
 
 use crate::served::Served;
 
-/// A guest that works and one that doesn't, before an upstream that isn't there.
+/// A guest that works and one that doesn't, in front of an upstream that doesn't exist.
 pub(crate) const CONFIG: &str = r#"
 [admin]
 address = "127.0.0.1:0"
@@ -80,7 +80,8 @@ async fn the_status_shows_guests_routes_upstreams_and_errors() {
             )
         })
         .collect();
-    // A test that sends SIGHUP reloads this gateway too, and what can't be loaded is the newest again.
+    // A test that sends SIGHUP reloads this gateway too, and the error about the missing guest becomes the newest
+    // again.
     let missing = ("guest", "missing", "load");
     let (loaded, asked): (Vec<_>, Vec<_>) = errors.iter().copied().partition(|error| *error == missing);
     assert_eq!(loaded, [missing]);
@@ -129,7 +130,7 @@ async fn a_reload_requires_a_same_origin_post() {
     assert!(failed.body().starts_with("configuration not reloaded: "), "{}", failed.body());
     assert!(failed.body().contains("nobody"), "{}", failed.body());
     let status = served.status_with(|_| true).await;
-    // Another test sends SIGHUP to the whole process, which reloads this gateway too.
+    // Another test sends SIGHUP to the entire process, which reloads this gateway too.
     assert!(
         status["reloads"]["success"].as_u64() >= Some(1) && status["reloads"]["failure"].as_u64() >= Some(1)
     );
@@ -138,7 +139,7 @@ async fn a_reload_requires_a_same_origin_post() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_shows_the_health_of_upstream_addresses() {
-    // One that never answers: its backlog takes connections.
+    // An upstream that never answers: connections stay in its backlog.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = (silent.local_addr().expect("an address"), silent);
     let config = format!(

@@ -1,4 +1,4 @@
-//! What the admin listener tells about listeners, their certificates, and failed reloads.
+//! What the admin listener reports about listeners, their certificates, and failed reloads.
 
 use std::time::{Duration, SystemTime};
 
@@ -57,12 +57,12 @@ async fn the_status_shows_listeners_with_connections_and_certificate_expiry() {
         assert_eq!(certificate["names"], json!([format!("in{days}.example")]));
         let not_after = parse_rfc3339(certificate["not_after"].as_str().expect("a time")).expect("a time");
         let left = not_after.duration_since(start).expect("it is valid");
-        // To the second, and made a little earlier.
+        // In seconds, from a little earlier.
         let expected = u64::from(days) * 86_400;
         assert!((expected - 60..=expected).contains(&left.as_secs()), "{certificate}");
     }
 
-    // Up to the maximum, when the listener waits for no further connection.
+    // Up to the maximum, at which the listener stops accepting connections.
     let mut open = Vec::new();
     for number in 1..=3 {
         open.push(TcpStream::connect(served.address).await.expect("it accepts"));

@@ -1,4 +1,4 @@
-//! Clients that upload through a guest which reads bodies, and then stand still.
+//! Uploads through a guest that reads bodies, from clients that stall.
 
 use http::{Method, Request};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::served::Served;
 use crate::support::{eventually, soon};
 
-/// Reads the request's body to the end, which is kept for what is behind it.
+/// Reads the request body to the end, so that it is held for the backend.
 const READS: &str = r#"(module
   (import "http_handler" "enable_features" (func $enable (param i32) (result i32)))
   (import "http_handler" "read_body" (func $read (param i32 i32 i32) (result i64)))
@@ -38,19 +38,19 @@ async fn stalled(served: &Served, length: Option<usize>, sent: usize) -> TcpStre
     };
     let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{framing}");
     client.write_all(head.as_bytes()).await.expect("it reads heads");
-    // It may be refused before all of that has been read.
+    // The upload may be refused before all of this has been read.
     let _refused = client.write_all(&vec![b'x'; sent]).await;
     client
 }
 
-/// The head of an answer, if there is one by now.
+/// The head of the response, if it has arrived.
 fn answered(client: &TcpStream) -> Option<String> {
     let mut head = [0; 512];
     let read = client.try_read(&mut head).ok()?;
     Some(String::from_utf8_lossy(&head[..read]).into_owned())
 }
 
-/// Uploads so much, again and again until there is room for it.
+/// Uploads this many bytes, retrying until there is room.
 async fn upload(served: &Served, length: usize) {
     eventually(async || {
         let mut client = stalled(served, Some(length), length).await;
@@ -87,10 +87,10 @@ async fn many_stalled_uploads_stay_within_the_budget_and_others_are_served() {
         assert!(used(&status) <= BUDGET * 5 / 4 + 400 * KIB as u64, "{status:#}");
         assert_eq!(status["bodies_memory"]["budget_bytes"], BUDGET);
         assert_eq!(served.get("/").await.status(), 200);
-        // A little is left for those that need little.
+        // There is still room for small bodies.
         let small = served.send(Request::post("/"), &"x".repeat(10 * KIB)).await;
         assert_eq!(small.status(), 200);
-        // Those that stand still give their room to one that doesn't.
+        // Stalled uploads are evicted for one that makes progress.
         upload(&served, 500 * KIB).await;
         drop(clients);
         served.status_with(|status| used(status) == 0 && status["requests_in_flight"] == 0).await;

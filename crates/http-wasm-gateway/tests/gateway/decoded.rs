@@ -1,4 +1,4 @@
-//! Compressed bodies: the recipes for redaction and a firewall, with curl at one end and gzip at both.
+//! Compressed bodies: the manual's recipes for redaction and for a firewall, with curl as the client.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::files::Files;
 use crate::support::{Server, soon};
 
-/// Replaces each "secret" of a response by "xxxxxx".
+/// Replaces each "secret" in a response with "xxxxxx".
 const REDACTS: &str = r#"(module
   (import "http_handler" "enable_features" (func $enable_features (param i32) (result i32)))
   (import "http_handler" "read_body" (func $read_body (param i32 i32 i32) (result i64)))
@@ -48,7 +48,7 @@ const BLOCKS: &str = r#"(module
     (i64.const 1))
   (func (export "handle_response") (param i32 i32)))"#;
 
-/// Reads all of a request.
+/// Reads an entire request body.
 const READS_ALL: &str = r#"(module
   (import "http_handler" "enable_features" (func $enable_features (param i32) (result i32)))
   (import "http_handler" "read_body" (func $read_body (param i32 i32 i32) (result i64)))
@@ -74,7 +74,7 @@ fn gunzip(coded: &[u8]) -> String {
     String::from_utf8_lossy(&decoder.finish().expect("it is whole")).into_owned()
 }
 
-/// An upstream that answers all requests with these bytes. Gives its URL, and the requests as they came.
+/// An upstream that answers all requests with these bytes. Returns its URL, and the requests as received.
 async fn upstream(response: Vec<u8>) -> (String, mpsc::UnboundedReceiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -90,7 +90,7 @@ async fn upstream(response: Vec<u8>) -> (String, mpsc::UnboundedReceiver<Vec<u8>
     (url, received)
 }
 
-/// Whether a request has come with its body, which has a length if there is one.
+/// Whether a request is complete, with its body if it declares a length.
 fn is_whole(request: &[u8]) -> bool {
     let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
     let head = String::from_utf8_lossy(&request[..end]).to_ascii_lowercase();
@@ -157,7 +157,7 @@ async fn a_redacting_guest_sees_the_decoded_bodies_of_upstream_and_client() {
         let known = ["gzip", "deflate", "br", "zstd"];
         assert!(asked.split(", ").all(|coding| known.contains(&coding)), "{asked}");
     }
-    // A client that accepts nothing, and one that wants a range.
+    // A client that doesn't accept any coding, and one that requests a range.
     if let Some(answer) = curl(vec![address.clone()]).await {
         assert_eq!(answer, REDACTED);
     }
@@ -209,7 +209,7 @@ async fn a_firewall_inspects_compressed_uploads_and_forwards_good_ones_byte_for_
         assert_eq!(upload(b"attack!").await.as_deref(), Some(" 403"));
         assert!(requests.try_recv().is_err());
     }
-    // What can't be decoded is refused, with what could be.
+    // A coding that can't be decoded is refused, and the response lists the supported ones.
     let unknown = "POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: compress\r\nContent-Length: 6\r\n\
                    Connection: close\r\n\r\nattack";
     let answer = server.exchange(unknown).await.to_ascii_lowercase();

@@ -1,12 +1,11 @@
-//! Answers that come before a request's body has been read: the connection goes on, or the client is told that it
-//! doesn't.
+//! Responses before the request body has been read: the connection stays open, or the client is told that it closes.
 
 use std::time::Duration;
 
 use crate::files::Files;
 use crate::support::{Raw, Server, soon};
 
-/// Answers 403 and reads nothing.
+/// Answers 403 without reading the body.
 const DENY: &str = r#"(module
   (import "http_handler" "set_status_code" (func $status (param i32)))
   (memory (export "memory") 1)
@@ -41,7 +40,7 @@ const PATHS: [(&str, &str); 6] = [
     ("/hello", "200"),
 ];
 
-/// The status of the next answer, and whether it says that the connection ends.
+/// The status of the next response, and whether it says that the connection closes.
 async fn answer(raw: &mut Raw) -> (String, bool) {
     let head = raw.read_until("\r\n\r\n").await;
     (head[9..12].to_owned(), head.to_ascii_lowercase().contains("\r\nconnection: close\r\n"))
@@ -71,7 +70,7 @@ async fn a_connection_stays_open_after_a_short_unread_body() {
         ] {
             let mut raw = server.connect().await;
             raw.send(format!("POST {path} HTTP/1.1\r\nHost: h\r\n{head}\r\n\r\n{}", parts[0])).await;
-            // Without a length, this one is too large only for somebody who reads it.
+            // Without a length, this body is only too large for a backend that reads it.
             let status = if head.contains("chunked") && path == "/large" { "200" } else { status };
             let case = (path, head, parts);
             assert_eq!(answer(&mut raw).await, (status.to_owned(), false), "{case:?}");
@@ -106,7 +105,7 @@ async fn a_connection_closes_if_an_announced_body_was_not_requested_by_100_conti
             );
             raw.send(head).await;
             let (got, closes) = answer(&mut raw).await;
-            // Where the body was asked for, it was because the upstream could not be reached.
+            // If the body was requested, the reason was that the upstream couldn't be reached.
             assert!(got == status && closes || got == "100" && path == "/dead", "{path}: {got} {closes}");
             raw.send(sent).await;
         }
@@ -144,7 +143,7 @@ async fn a_connection_closes_if_the_upstream_answers_early_and_never_reads_the_u
         let piece = vec![b'x'; 64 * 1024];
         while tokio::io::AsyncWriteExt::write_all(&mut sending, &piece).await.is_ok() {}
     });
-    // The upstream keeps its connection open and reads nothing.
+    // The upstream keeps its connection open without reading.
     let end = soon(tokio::io::AsyncReadExt::read(&mut receiving, &mut [0; 10])).await;
     assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
     soon(upload).await.expect("it ends");

@@ -1,4 +1,4 @@
-//! Informational responses of upstreams on their way to clients.
+//! Informational responses of upstreams, forwarded to clients.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -10,7 +10,7 @@ const HINT: &str =
     "HTTP/1.1 103 Early Hints\r\nLink: </s.css>; rel=preload\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// A gateway before an upstream that answers each request with these bytes.
+/// A gateway in front of an upstream that answers each request with these bytes.
 async fn gateway(answer: String) -> Server {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = upstream.local_addr().unwrap();
@@ -45,7 +45,7 @@ async fn early_hints_reach_clients_of_http_1_1_before_each_response() {
         let rest = answer.strip_prefix(&hint.repeat(2)).unwrap_or_else(|| panic!("{answer}"));
         assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     }
-    // Requests that come together get them in their places.
+    // Pipelined requests each get theirs, in order.
     let (first, last) =
         ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     let answer = server.exchange(format!("{first}{last}")).await;

@@ -8,7 +8,7 @@ use crate::support::{Raw, Server};
 
 const CANCEL: u32 = 8;
 
-/// Frames that a connection of other clients may not have: see `a_flood_of_resets_ends_the_connection`.
+/// More frames than a connection of other clients may send: see `a_flood_of_resets_ends_the_connection`.
 const MANY: u32 = 5_000;
 
 async fn processor() -> Server {
@@ -19,7 +19,7 @@ async fn processor() -> Server {
     Server::start_with(files, config).await
 }
 
-/// A field of a message of protocol buffers whose content has a length.
+/// A length-delimited field of a protobuf message.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
     let length = u8::try_from(content.len()).expect("short");
     assert!(length < 128);
@@ -61,7 +61,7 @@ fn message(stream: u32, message: &[u8]) -> Vec<u8> {
     frame(DATA, 0, stream, &[&[0], &length[..], message].concat())
 }
 
-/// The next message to Envoy, and its stream.
+/// The next message for Envoy, and its stream.
 async fn answer(raw: &mut Raw) -> (u32, Vec<u8>) {
     loop {
         let (kind, stream, payload) = next(raw).await.expect("the connection is open");
@@ -75,20 +75,20 @@ async fn answer(raw: &mut Raw) -> (u32, Vec<u8>) {
 /// A connection with a stream whose request has passed.
 async fn with_a_request(server: &Server) -> Raw {
     let mut raw = connect(server).await;
-    // No answer waits for this client.
+    // Open the window, so that no response waits for this client.
     raw.send(frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes())).await;
     raw.send([call(1), message(1, &request_head())].concat()).await;
     assert_eq!(answer(&mut raw).await.0, 1);
     raw
 }
 
-/// Its response passes too.
+/// Sends the response, which passes too.
 async fn respond(raw: &mut Raw) {
     raw.send(message(1, &response_head())).await;
     while answer(raw).await.0 != 1 {}
 }
 
-/// All further streams.
+/// The IDs of further streams.
 fn streams() -> Vec<u32> {
     (1..=MANY).map(|number| 1 + 2 * number).collect()
 }
@@ -112,7 +112,7 @@ async fn messages_after_the_response_to_a_stream_do_not_end_envoys_connection() 
     let server = processor().await;
     let mut raw = with_a_request(&server).await;
     let body = field(4, &[field(1, b"body"), vec![2 << 3, 1]].concat());
-    // It is answered at once, and the rest is of no use.
+    // The gateway answers immediately, and ignores the rest.
     let invalid = head(2, &[(":method", "GET"), (":path", "^")]);
     for some in streams().chunks(50) {
         let sent = some.iter().flat_map(|&stream| [call(stream), message(stream, &invalid)].concat());

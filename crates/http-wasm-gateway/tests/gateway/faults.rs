@@ -1,4 +1,4 @@
-//! Configurations that are wrong: each message says where, what was expected, and what to do.
+//! Invalid configurations: each message says where the error is, what was expected, and what to do.
 
 mod configurations;
 
@@ -7,14 +7,14 @@ use std::fs;
 use self::configurations::FAULTY;
 use crate::files::Files;
 
-/// What every configuration needs.
+/// The minimum that every configuration needs.
 const BASE: &str = "listen = ['127.0.0.1:0']\n";
 const ROUTE: &str = "[[routes]]\nbackend = 'echo'\n";
 
-/// The messages about them.
+/// The file with the messages.
 const REPORT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/faults.txt");
 
-/// If set, the report is written again.
+/// If this variable is set, the file is updated.
 const WRITE: &str = "WRITE_FAULTS";
 
 #[test]
@@ -32,7 +32,7 @@ fn each_error_is_reported_once_with_its_place_and_advice() {
             continue;
         };
         let message = files.shown(&faults);
-        // Guests that no route uses are warned of besides.
+        // There are also warnings about guests that no route uses.
         let (head, errors) = message.split_once("\n\n").expect("each error follows an empty line");
         assert!(head.starts_with("configuration gateway.toml: 1 error"), "{message}\n\n{text}");
         let error = errors.split("\n\n").next().unwrap_or(errors);

@@ -1,4 +1,4 @@
-//! A directory with a configuration and the files that it names.
+//! A directory with a configuration and the files that it refers to.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use http_wasm_gateway::config::{Config, ConfigFile, Faults};
 use tempfile::TempDir;
 
-/// A guest that lets everything through.
+/// A guest that lets every request proceed.
 pub(crate) const PASSES: &str = r#"(module (memory (export "memory") 1)
   (func (export "handle_request") (result i64) i64.const 1)
   (func (export "handle_response") (param i32 i32)))"#;
 
-/// A directory with `gateway.toml` in it; gone when dropped.
+/// A directory with `gateway.toml`, which is deleted on drop.
 pub(crate) struct Files(TempDir);
 
 impl Files {
-    /// With a guest in `guest.wat`, and certificate and key in `cert.pem` and `key.pem`.
+    /// A directory with a guest in `guest.wat`, and a certificate and key in `cert.pem` and `key.pem`.
     pub(crate) fn new() -> Self {
         let files = Self(tempfile::tempdir().expect("a temporary directory"));
         files.write("guest.wat", PASSES);
@@ -38,17 +38,17 @@ impl Files {
         Config::load(&self.write("gateway.toml", text))
     }
 
-    /// `gateway.toml` as it is now.
+    /// The current `gateway.toml`.
     pub(crate) fn config_file(&self) -> ConfigFile {
         ConfigFile::load(&self.path("gateway.toml")).expect("it has been loaded before").1
     }
 
-    /// The message about this configuration, which must be wrong, without the directory's own name.
+    /// The error message for this configuration, which must be invalid, without the name of the directory.
     pub(crate) fn fault(&self, text: &str) -> String {
         self.shown(&self.load(text).expect_err("this configuration is wrong"))
     }
 
-    /// The text of a message, without the directory's own name.
+    /// The text of a message, without the name of the directory.
     pub(crate) fn shown(&self, faults: &Faults) -> String {
         faults.to_string().replace(&format!("{}/", self.0.path().display()), "")
     }

@@ -1,7 +1,7 @@
-//! Requests in one shape, answered in another, at random: what arrives on either side is what was sent, or is broken
-//! off where both can see it, and the next request on each connection gets its own answer.
+//! Random pairs of request and response framings: what arrives on either side is what was sent, or is visibly
+//! incomplete, and the next request on each connection gets its own response.
 //!
-//! `HTTP_WASM_FRAMING_PAIRS` says how many pairs there are, `HTTP_WASM_FRAMING_SEED` which.
+//! `HTTP_WASM_FRAMING_PAIRS` sets the number of pairs, and `HTTP_WASM_FRAMING_SEED` the seed.
 
 #![expect(clippy::print_stdout, reason = "the figures of a long run")]
 
@@ -19,16 +19,16 @@ use crate::support::Server;
 
 const EVIL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
 
-/// A request, and what a correct reader sees in it.
+/// A request, and how a correct parser reads it.
 #[derive(Debug)]
 struct Request {
     method: &'static str,
     bytes: String,
-    /// Its body; nothing if it has to be refused.
+    /// Its body; `None` if it must be refused.
     body: Option<String>,
 }
 
-/// A response, and what becomes of it.
+/// A response, and what the client gets.
 #[derive(Debug, Clone)]
 struct Response {
     bytes: String,
@@ -39,7 +39,7 @@ struct Response {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
     Whole(u16, String),
-    /// Its head arrives, and no more than this.
+    /// The head arrives, with at most this part of the body.
     Broken(u16, String),
     Refused,
 }
@@ -55,7 +55,7 @@ fn text(rng: &mut Rng) -> String {
     }
 }
 
-/// Chunks of any sizes.
+/// Text in chunks of random sizes.
 fn chunked(rng: &mut Rng, text: &str) -> String {
     let (mut all, mut rest) = (String::new(), text);
     while !rest.is_empty() {
@@ -67,7 +67,7 @@ fn chunked(rng: &mut Rng, text: &str) -> String {
     all + rng.choice(&["0\r\n\r\n", "0\r\n\r\n", "000\r\nX-Sum: 1\r\n\r\n"]).expect("one")
 }
 
-/// What came without the informational responses in it.
+/// Removes informational responses.
 fn without_hints(mut answer: Vec<u8>) -> Vec<u8> {
     const HINT: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
     while let Some(at) = answer.windows(HINT.len()).position(|window| window == HINT) {
@@ -114,7 +114,7 @@ impl Request {
         sent: &str,
         body: Option<&str>,
     ) -> Self {
-        // In HTTP/1.0 the connection ends with the answer anyway.
+        // In HTTP/1.0, the connection ends with the response anyway.
         let bytes = format!("{method} {path} HTTP/{version}\r\nHost: h\r\n{fields}\r\n{sent}");
         Self { method, bytes, body: body.map(str::to_owned) }
     }
@@ -190,7 +190,7 @@ impl Response {
         Self { bytes: format!("{hint}HTTP/1.1 {status} X\r\n{fields}\r\n{sent}"), closes, outcome }
     }
 
-    /// What a client gets that asked with this method.
+    /// What a client gets that has sent this method.
     fn outcome(&self, method: &str) -> Outcome {
         match &self.outcome {
             Outcome::Refused => Outcome::Refused,
@@ -208,7 +208,7 @@ impl Response {
 #[derive(Default)]
 struct Script {
     responses: HashMap<String, Response>,
-    /// What came, by path.
+    /// The received requests, by path.
     received: HashMap<String, Vec<(String, String)>>,
     faults: Vec<String>,
 }
@@ -276,8 +276,8 @@ struct Message {
 }
 
 impl Message {
-    /// The message at the beginning, and where it ends; nothing while it is incomplete. `method` is that of the
-    /// request, should it be a response.
+    /// The first message, and its length; `None` while it is incomplete. For a response, `method` is that of the
+    /// request.
     fn parse(input: &[u8], method: &str) -> Result<Option<(Self, usize)>, String> {
         let all = String::from_utf8_lossy(input);
         let Some((head, rest)) = all.split_once("\r\n\r\n") else { return Ok(None) };
@@ -304,7 +304,7 @@ impl Message {
         let (body, used) = if bodiless {
             (String::new(), 0)
         } else if first.starts_with("HTTP/1.0") && lengths.is_empty() {
-            // To the end of the connection, which has been waited for.
+            // Up to the end of the connection, which has been reached.
             (rest.to_owned(), rest.len())
         } else if !codings.is_empty() {
             match dechunk(rest)? {
@@ -369,7 +369,7 @@ async fn each_request_gets_its_own_response_in_any_pair_of_framings() {
         let marker = format!("/marker/{seed}/{pair}");
         let next = format!("GET {marker} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
         let mut raw = server.connect().await;
-        // It may be refused before it has been read.
+        // The request may be refused before it has been read.
         let _ = raw.0.write_all(format!("{}{next}", request.bytes).as_bytes()).await;
         let answer = without_hints(raw.read_bytes_to_end().await);
 
@@ -387,7 +387,7 @@ async fn each_request_gets_its_own_response_in_any_pair_of_framings() {
         };
         assert_eq!(received, [(request.method.to_owned(), body.clone())], "{context}");
         let outcome = match &response.outcome {
-            // Without a guest nobody reads the body of a 205.
+            // Without a guest, the body of a 205 isn't read.
             Outcome::Broken(205, _) if !guests.is_empty() && request.method != "HEAD" => Outcome::Refused,
             _ => response.outcome(request.method),
         };
@@ -400,14 +400,14 @@ async fn each_request_gets_its_own_response_in_any_pair_of_framings() {
                 refused += 1;
                 assert_eq!(got.map(|(status, _)| status), Some(502), "{context}");
             }
-            // A guest that reads it knows of the break before the client has got anything.
+            // A guest that reads the body notices the error before the client has got anything.
             Outcome::Broken(..) if !guests.is_empty() => {
                 broken += 1;
                 assert_eq!(got.map(|(status, _)| status), Some(502), "{context}");
             }
             Outcome::Broken(status, body) => {
                 broken += 1;
-                // Without a length, a client of HTTP/1.0 can't tell.
+                // Without a length, an HTTP/1.0 client can't detect it.
                 assert!(first.is_none() || answer.starts_with(b"HTTP/1.0"), "a complete answer: {context}");
                 let text = String::from_utf8_lossy(&answer);
                 assert_eq!(text.get(8..13), Some(format!(" {status} ").as_str()), "{text:?}: {context}");

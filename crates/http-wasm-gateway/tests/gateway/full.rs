@@ -1,4 +1,4 @@
-//! Configurations that are right.
+//! Valid configurations.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Clients that close their direction of a connection, or all of it, before they have their answer.
+//! Clients that close their side of a connection, or all of it, before they have the response.
 
 use tokio::net::TcpListener;
 
@@ -6,7 +6,7 @@ use crate::support::{Raw, Server, soon};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
-/// A gateway, and the connection over which its upstream got a client's request.
+/// A gateway, a client, and the connection on which the upstream got the client's request.
 async fn asked(timeout: &str) -> (Server, Raw, Raw) {
     let upstream = TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
     let config = format!(
@@ -30,7 +30,7 @@ async fn close_one_direction(client: &mut Raw) {
 async fn a_client_that_half_closed_its_connection_gets_its_response() {
     let (_server, mut client, mut upstream) = asked("1h").await;
     close_one_direction(&mut client).await;
-    // Long enough for the gateway to see it.
+    // Long enough for the gateway to notice.
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let body = "x".repeat(1_000_000);
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());

@@ -1,4 +1,4 @@
-//! What clients may take, over HTTP/1.1.
+//! Limits for HTTP/1.1 clients.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use crate::support::{PATIENCE, Server, soon};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
-/// The status of an answer, which must be the only one, and say nothing of the host.
+/// The status of the response, which must be the only one and not reveal anything about the host.
 fn status(answer: &str) -> &str {
     assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -39,7 +39,7 @@ async fn an_unfinished_head_ends_the_connection_at_the_timeout() {
         let mut raw = server.connect().await;
         raw.send(sent).await;
         let answer = raw.read_to_end().await;
-        // Unless it is HTTP/1.1, there is nothing to answer.
+        // Only HTTP/1.1 can be answered.
         let answered = answer.starts_with("HTTP/1.1 408 Request Timeout\r\n");
         assert_eq!(
             (answered, answer.is_empty()),
@@ -47,8 +47,8 @@ async fn an_unfinished_head_ends_the_connection_at_the_timeout() {
             "{sent:?}: {answer}"
         );
     }
-    // One that trickles in fares no better, and neither does a later one. The first must come in time on a busy machine
-    // too.
+    // The same applies to a head that arrives slowly, and to a later one. The first request must be complete in time
+    // even on a busy machine.
     let server = Server::echo("limits = { header_timeout = '3s', idle_timeout = '1h' }").await;
     let mut raw = server.connect().await;
     raw.send(GET).await;
@@ -86,7 +86,7 @@ async fn a_stalled_or_slow_body_gets_408() {
         }
     });
     let mut answer = String::new();
-    // The drip may reset the connection once it is closed; the answer must have come before.
+    // The slow sender may reset the connection once it is closed; the response must have arrived before.
     let _ = soon(tokio::io::AsyncReadExt::read_to_string(&mut receiving, &mut answer)).await;
     assert_eq!(status(&answer), "408 Request Timeout");
     drip.abort();
@@ -104,7 +104,7 @@ async fn a_body_that_is_too_large_is_refused_by_its_length_or_while_it_arrives()
     let chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
     let sent = format!("{chunked}{}0\r\n\r\n", chunk.repeat(500));
     let mut raw = server.connect().await;
-    // It may be closed before all is sent.
+    // The connection may be closed before everything is sent.
     let _ = tokio::io::AsyncWriteExt::write_all(&mut raw.0, sent.as_bytes()).await;
     assert_eq!(status(&raw.read_to_end().await), "413 Payload Too Large");
     let unfinished = format!("{chunked}{chunk}");

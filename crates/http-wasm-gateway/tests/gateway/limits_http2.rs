@@ -1,4 +1,4 @@
-//! What clients may take, over HTTP/2, frame by frame.
+//! Limits for HTTP/2 clients, frame by frame.
 
 use crate::files::Files;
 use crate::support::{Raw, Server, soon};
@@ -24,7 +24,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Fields as literals that are not kept (RFC 7541 section 6.2.2).
+/// Fields as literals without indexing (RFC 7541 section 6.2.2).
 pub(crate) fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
     fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
@@ -158,7 +158,7 @@ async fn a_request_has_one_host_and_not_too_many_fields() {
         let indexed = match status {
             "200" => vec![0x88],
             "400" => vec![0x8c],
-            // The name from the static table, the value as a text of three bytes, plain or Huffman-coded.
+            // The name from the static table, and a value of three bytes, plain or Huffman-coded.
             _ => vec![0x48],
         };
         assert!(block.starts_with(&indexed), "{more:?}: {block:x?}");
@@ -235,7 +235,7 @@ async fn a_stalled_body_gets_408() {
 async fn only_the_response_that_the_client_does_not_read_is_reset() {
     let server = Server::echo("limits = { body_timeout = '300ms', idle_timeout = '1h' }").await;
     let mut raw = server.connect().await;
-    // A window of no bytes: the head may come, but nothing of the body.
+    // With a window of 0 bytes, the head can be sent, but nothing of the body.
     let window = |bytes: u32| frame(SETTINGS, 0, 0, &[&[0, 4], &bytes.to_be_bytes()[..]].concat());
     raw.send([PREFACE, &window(0), &request(1, &[])].concat()).await;
     assert_eq!(wait_for(&mut raw, HEADERS).await.0, 1);
@@ -251,7 +251,7 @@ async fn a_response_below_the_minimum_rate_is_reset() {
     let mut raw = server.connect().await;
     let window = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]);
     raw.send([PREFACE, &window, &request(1, &[])].concat()).await;
-    // It takes a byte at a time, so that it never stands still for long.
+    // The client accepts one byte at a time, so that it never stalls for long.
     let take = frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes());
     loop {
         match next(&mut raw).await.expect("the connection is open") {
@@ -283,7 +283,7 @@ async fn a_response_before_the_end_of_a_body_is_followed_by_a_reset_with_no_erro
     raw.send(frame(HEADERS, END_HEADERS, 1, &fields(&GET))).await;
     assert_eq!(wait_for(&mut raw, HEADERS).await.0, 1);
     assert_eq!(wait_for(&mut raw, RST_STREAM).await, (1, vec![0; 4]));
-    // What the client sent meanwhile counts for the connection's window no more.
+    // What the client has sent meanwhile no longer counts against the connection's window.
     let piece = frame(DATA, 0, 1, &[0; 16_000]);
     raw.send(piece.repeat(4)).await;
     raw.send(request(3, &[])).await;
@@ -387,7 +387,7 @@ async fn a_head_that_is_too_large_gets_431() {
     assert_eq!(block[0], 0x48, "a status that is no common one: {block:x?}");
 }
 
-/// Reads the request's body to the end.
+/// Reads the request body to the end.
 const READS: &str = r#"(module
   (import "http_handler" "read_body" (func $read (param i32 i32 i32) (result i64)))
   (memory (export "memory") 2)
@@ -409,7 +409,7 @@ async fn a_connection_with_many_requests_leaves_memory_for_instances_to_other_co
     many_leave_room("guest_memory_budget = '2MiB'", 30, 18).await;
 }
 
-/// Sends that many uploads without their content on one connection, of which so many are refused.
+/// Sends this many uploads without their content on one connection, of which `refused` are refused.
 async fn many_leave_room(setting: &str, uploads: u32, refused: usize) {
     let config = format!(
         "listen = ['127.0.0.1:0']\n[server]\n{setting}\n[guests.reads]\npath = 'reads.wat'\n\
@@ -422,7 +422,7 @@ async fn many_leave_room(setting: &str, uploads: u32, refused: usize) {
     let post =
         |stream| frame(HEADERS, END_HEADERS, stream, &fields(&[&[(":method", "POST")], &GET[1..]].concat()));
     greedy.send((0..uploads).flat_map(|request| post(2 * request + 1)).collect::<Vec<u8>>()).await;
-    // Which ones is a matter of scheduling.
+    // Which ones depends on scheduling.
     for _ in 0..refused {
         let (_, block) = wait_for(&mut greedy, HEADERS).await;
         assert_ne!(block[0], 0x88, "the status is 200");

@@ -1,4 +1,5 @@
-//! The gateway as a library: configurations from files and their faults, what clients meet, and what operators see.
+//! The gateway as a library: configuration files and their errors, the behaviour towards clients, and what operators
+//! see.
 
 mod abandoned;
 mod access_log;

@@ -1,5 +1,4 @@
-//! The manual: the page that lists all settings is made from the schema, and the configurations that it shows are
-//! right.
+//! The manual: the page that lists all settings is generated from the schema, and the example configurations are valid.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +11,7 @@ use crate::files::{Files, PASSES};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
 
-/// If set, the page is written again.
+/// If this variable is set, the page is updated.
 const WRITE: &str = "WRITE_MANUAL";
 
 #[test]
@@ -25,7 +24,7 @@ fn the_settings_page_is_generated_from_the_schema() {
     assert!(committed == page, "docs/configuration.md is out of date: run this test with {WRITE}=1");
 }
 
-/// What the configurations of the manual name beside what [`Files`] has.
+/// Files that configurations in the manual refer to, in addition to those in [`Files`].
 const GUESTS: [&str; 4] = ["rewrite-headers.wat", "auth.wasm", "waf.wasm", "redact.wasm"];
 
 #[test]
@@ -75,10 +74,10 @@ Exit codes of `config check`: 0, the configuration can be used; 2, it has errors
 only errors are guests that can't be loaded.
 "#;
 
-/// The page in the making.
+/// A builder for the page.
 struct Manual {
     types: Map<String, Value>,
-    /// Sections in their order: where they stand in a file, and their types.
+    /// Sections in order: their position in a file, and their types.
     sections: Vec<(String, Value)>,
 }
 
@@ -91,7 +90,7 @@ impl Manual {
         manual
     }
 
-    /// Adds a table, and those within it.
+    /// Adds a table, and the tables within it.
     fn collect(&mut self, place: String, table: &Value) {
         self.sections.push((place.clone(), table.clone()));
         for (name, setting) in properties(table) {
@@ -101,7 +100,7 @@ impl Manual {
         }
     }
 
-    /// The table that a setting is, and what its place looks like: many by name, many in a row, or one.
+    /// The table that a setting refers to, and the form of its key: many by name, a list, or one.
     fn table_of(&self, setting: &Value) -> Option<(&'static str, Value)> {
         let table = |value: &Value| {
             let found = self.resolve(value);
@@ -148,7 +147,7 @@ impl Manual {
         page
     }
 
-    /// What a setting is: its kind, its text, and the values it may have.
+    /// The description of a setting: its kind, its text, and its possible values.
     fn cell(&self, setting: &Value) -> String {
         let mut cell = format!("*{}.* {}", self.kind(setting), text(setting));
         if let Some(choices) = self.resolve(setting).get("oneOf").and_then(Value::as_array) {
@@ -210,7 +209,7 @@ impl Manual {
     }
 }
 
-/// A paragraph in lines of 120 columns.
+/// Wraps a paragraph at 120 columns.
 fn wrapped(paragraph: &str) -> String {
     let (mut lines, mut columns) = (String::new(), 0);
     for word in paragraph.split(' ') {

@@ -1,4 +1,4 @@
-//! What `/metrics` shows.
+//! `/metrics`.
 
 use http::{Method, StatusCode};
 
@@ -36,7 +36,7 @@ async fn scrape(served: &Served) -> Scrape {
     Scrape::parse(answer.body())
 }
 
-/// Once as many requests are over.
+/// Scrapes once this many requests have finished.
 async fn scrape_after(served: &Served, requests: f64) -> Scrape {
     eventually(async || {
         let scrape = scrape(served).await;

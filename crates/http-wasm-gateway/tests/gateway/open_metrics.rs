@@ -1,8 +1,8 @@
-//! Reads the OpenMetrics text format, and insists on its rules.
+//! A strict parser for the OpenMetrics text format.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was read: values by series, as `name{label="value",…}` with labels sorted.
+/// The values by series, as `name{label="value",…}` with sorted labels.
 #[derive(Debug)]
 pub(crate) struct Scrape(BTreeMap<String, f64>);
 
@@ -13,7 +13,7 @@ struct Family {
 }
 
 impl Scrape {
-    /// Panics with the line that breaks a rule.
+    /// Parses a scrape. Panics with the line that violates a rule.
     pub(crate) fn parse(text: &str) -> Self {
         let body = text.strip_suffix("# EOF\n").expect("the text ends with # EOF");
         let (mut series, mut families) = (BTreeMap::new(), BTreeMap::<String, Family>::new());
@@ -83,7 +83,7 @@ impl Scrape {
         self.0.keys().map(|series| series.split('{').next().unwrap())
     }
 
-    /// Buckets are cumulative, and the last holds all.
+    /// Checks that buckets are cumulative, and that the last one has all samples.
     fn check_histograms(&self) {
         let mut last: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
         for (series, value) in &self.0 {
@@ -105,7 +105,7 @@ impl Scrape {
     }
 }
 
-/// No label value of the tests has a comma in it.
+/// Sorts the labels. In these tests, no label value contains a comma.
 fn sorted(series: &str) -> String {
     let Some((name, labels)) = series.split_once('{') else { return series.to_owned() };
     let labels: BTreeSet<&str> = labels.trim_end_matches('}').split(',').collect();

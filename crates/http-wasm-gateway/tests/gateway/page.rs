@@ -12,11 +12,11 @@ use crate::admin_listeners::{TLS_CONFIG, certificates};
 use crate::browser::browser_or_skip;
 use crate::served::Served;
 
-/// Starting may take long beside other tests; a browser that takes this long has failed.
+/// Starting a browser may take long while other tests run, but not this long.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The page's document as the browser has it after a few seconds, and what it complained of. Its own files go into this
-/// directory.
+/// The page's document after a few seconds, and the errors in the console. The browser writes its own files to
+/// `directory`.
 fn load(browser: &str, directory: &Path, url: &str) -> (String, String) {
     let mut profile = OsStr::new("--user-data-dir=").to_owned();
     profile.push(directory);
@@ -46,7 +46,7 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// The document of this gateway's page, and what the browser's console has to say about it.
+/// The document of this gateway's page, and the messages in the browser's console.
 async fn shown(browser: &'static str, served: &Served) -> (String, Vec<String>) {
     let url = format!("http://{}/", served.admin.expect("an [admin] section"));
     let profile = served.files.path("profile");

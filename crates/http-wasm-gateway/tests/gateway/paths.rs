@@ -1,4 +1,4 @@
-//! Paths: what passes by a route's guests, and what goes on.
+//! Paths: none bypasses the guests of a route, and which form is forwarded.
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -66,16 +66,16 @@ async fn a_route_that_decodes_slashes_forwards_the_decoded_path() {
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
 
-/// An nginx that says which of its locations a request is for. It ends when this is dropped.
+/// An nginx that reports which of its locations a request matches. Stopped on drop.
 struct Nginx {
     child: Child,
-    /// Where slashes in a row are one for it, and where not.
+    /// The ports on which it does and doesn't merge slashes.
     ports: [u16; 2],
     _files: Files,
 }
 
 impl Nginx {
-    /// None where there is no nginx.
+    /// Returns `None` if nginx isn't installed.
     async fn start() -> Option<Self> {
         let program = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"];
         let program = program.iter().map(Path::new).find(|program| program.exists())?;
@@ -130,7 +130,7 @@ impl Drop for Nginx {
 #[expect(clippy::print_stdout, reason = "the figures of a long run")]
 async fn no_spelling_bypasses_a_guest_in_front_of_nginx() {
     let Some(nginx) = Nginx::start().await else {
-        // Not through the captured output: this is to be seen.
+        // Written directly to stderr, which isn't captured, so that it is seen.
         let _ = writeln!(std::io::stderr(), "SKIPPED: there is no nginx to try spellings of paths with");
         return;
     };

@@ -8,7 +8,7 @@ use crate::files::Files;
 const BASE: &str = "listen = ['127.0.0.1:0']\n";
 const SECRET: &str = "s3cr3t-Value";
 
-/// A directory with the secret in `secret`, which only its owner can read.
+/// A directory with the secret in the file `secret`, which only its owner can read.
 fn files() -> Files {
     let files = Files::new();
     let path = files.write("secret", &format!("{SECRET}\n"));
@@ -24,7 +24,7 @@ fn load(files: &Files, text: &str) -> Config {
     files.load(text).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
-/// Each free text that a configuration has, with a secret in it.
+/// A configuration with a secret in each free-form string.
 const EVERYWHERE: &str = r#"
 listen = [{ address = '127.0.0.1:0', client_fields = ["x-${file:secret}"] }]
 [guests.a]

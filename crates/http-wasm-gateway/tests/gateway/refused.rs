@@ -51,7 +51,7 @@ async fn a_refused_request_has_an_access_log_line_with_the_sent_status() {
         assert_eq!(lines.len(), 1, "{target}: {lines:?}");
         assert_eq!(lines[0]["status"], status, "{target}");
         let shown = format!("{target:?}");
-        // Of a long line, the beginning is kept.
+        // Only the beginning of a long line is kept.
         let shown = if status == 414 { shown.trim_end_matches('"') } else { &shown };
         assert!(lines[0].to_string().contains(shown), "{}", lines[0]);
     }

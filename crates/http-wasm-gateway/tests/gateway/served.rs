@@ -1,4 +1,4 @@
-//! A gateway that serves, and a client.
+//! A running gateway, and a client.
 
 use std::net::SocketAddr;
 
@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use crate::files::Files;
 use crate::support::eventually;
 
-/// A guest that traps when the path ends in "trap" (its last byte is `p`), answers when it ends in `a`, and lets
-/// through the rest.
+/// A guest that traps if the path ends in "trap" (its last byte is `p`), answers if it ends in `a`, and lets all others
+/// proceed.
 pub(crate) const JUDGES: &str = r#"(module
   (import "http_handler" "get_uri" (func $uri (param i32 i32) (result i32)))
   (import "http_handler" "log" (func $log (param i32 i32 i32)))
@@ -39,8 +39,8 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// By this configuration, to which `listen` is added unless it begins with it. The guest [`JUDGES`] is in
-    /// `judges.wat`, and `broken.wat` isn't a guest.
+    /// Starts with this configuration, to which `listen` is added unless it begins with it. The guest [`JUDGES`] is in
+    /// `judges.wat`, and `broken.wat` isn't a valid guest.
     pub(crate) async fn start(text: &str) -> Self {
         Self::start_with(text, |gateway, _| gateway).await
     }
@@ -49,14 +49,14 @@ impl Served {
         Self::start_in(Files::new(), text, prepare).await
     }
 
-    /// The same, with a file that the configuration names.
+    /// The same, with a file that the configuration refers to.
     pub(crate) async fn start_with_file(name: &str, content: &str, text: &str) -> Self {
         let files = Files::new();
         files.write(name, content);
         Self::start_in(files, text, |gateway, _| gateway).await
     }
 
-    /// The same, with files that are there already.
+    /// The same, with existing files.
     pub(crate) async fn start_in(
         files: Files,
         text: &str,
@@ -85,12 +85,12 @@ impl Served {
         Self { address, admin, files, client, _task: task }
     }
 
-    /// The same, of a gateway that can reload its configuration. It has an `[admin]` section.
+    /// The same, for a gateway that can reload its configuration. It must have an `[admin]` section.
     pub(crate) async fn reloadable(text: &str) -> Self {
         Self::start_with(text, |gateway, files| gateway.with_file(files.config_file())).await
     }
 
-    /// Has it read this configuration; the answer says what came of that.
+    /// Reloads with this configuration. Returns the response, which describes the result.
     pub(crate) async fn reload(&self, text: &str) -> String {
         self.files.write("gateway.toml", &format!("listen = ['127.0.0.1:0']\n{text}"));
         let answer = self.ask(Method::POST, "/reload").await;
@@ -108,7 +108,7 @@ impl Served {
         self.send(Request::get(path), "").await
     }
 
-    /// Asks the admin listener.
+    /// Sends a request to the admin listener.
     pub(crate) async fn ask(&self, method: Method, path: &str) -> Response<String> {
         self.ask_with(Request::builder().method(method).uri(path)).await
     }
@@ -119,7 +119,7 @@ impl Served {
         self.call(request.uri(uri), "").await
     }
 
-    /// `/status`, once `wanted` says that it is there: a request is recorded just after its last byte.
+    /// Waits until `/status` satisfies `wanted`: a request is recorded just after its last byte.
     pub(crate) async fn status_with(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         eventually(async || {
             let answer = self.ask(Method::GET, "/status").await;

@@ -1,8 +1,8 @@
-//! Bytes that others on the way may read otherwise than this server does. None of them is handled.
+//! Requests that intermediaries may parse differently from this server. None of them is handled.
 
 use crate::support::Server;
 
-/// Sends a request that must be refused, and behind it one that nobody may see.
+/// Sends a request that must be refused, followed by one that must not be handled.
 async fn refused(server: &Server, request: &str) {
     let answer = server.exchange(format!("{request}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{request:?}: {answer}");

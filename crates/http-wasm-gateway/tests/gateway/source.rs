@@ -1,4 +1,4 @@
-//! Whom the guests and upstreams take for the client.
+//! The client's address, as guests and upstreams see it.
 
 use crate::files::Files;
 use crate::support::Server;
@@ -53,7 +53,7 @@ async fn a_guest_sees_the_client_that_a_proxy_header_names() {
     let server = start(settings).await;
     let answer = server.exchange([&header[..], get("/", "").as_bytes()].concat()).await;
     assert!(answer.ends_with("\r\n\r\n2.2.2.2:12345"), "{answer}");
-    // The client that it names is not trusted in turn.
+    // The client that the proxy names isn't trusted.
     let request = get("/", "X-Forwarded-For: 3.3.3.3\r\n");
     let answer = server.exchange([&header[..], request.as_bytes()].concat()).await;
     assert!(answer.ends_with("\r\n\r\n2.2.2.2:12345"), "{answer}");

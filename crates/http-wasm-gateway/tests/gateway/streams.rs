@@ -1,4 +1,5 @@
-//! A guest that rewrites event streams, between an upstream that sends events one by one and clients of both protocols.
+//! A guest that rewrites event streams, between an upstream that sends events one by one and clients of both HTTP
+//! versions.
 
 use std::io::Write as _;
 
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::files::Files;
 use crate::support::{Raw, Server, eventually, soon};
 
-/// Replaces each digit of a response by "#", and fails at a "!".
+/// Replaces each digit in a response with "#", and fails at "!".
 const REDACTS: &str = r#"(module
   (@custom "http-wasm-stream" "")
   (import "http_handler" "enable_features" (func $enable_features (param i32) (result i32)))
@@ -56,7 +57,7 @@ impl Upstream {
         Self { url, connections }
     }
 
-    /// Begins the response to the next request.
+    /// Starts the response to the next request.
     async fn answers(&mut self, fields: &str) -> Events {
         let mut raw = Raw(soon(self.connections.recv()).await.expect("it listens"));
         raw.read_until("\r\n\r\n").await;
@@ -136,7 +137,7 @@ async fn each_event_arrives_before_the_next_one_is_sent() {
     for word in ["one", "two", "three"] {
         events.send(format!("data: 42 {word}\n\n")).await;
         let received = client.read_until(&format!("data: ## {word}\n\n")).await;
-        // The head has a date, and so any number.
+        // The head has a date, which may contain any number.
         assert!(!received.contains("data: 42"), "{received}");
         if word == "one" {
             let head = received.to_ascii_lowercase();
@@ -149,7 +150,7 @@ async fn each_event_arrives_before_the_next_one_is_sent() {
     }
     events.end("x-sum: 7\r\n").await;
     assert!(client.read_until("\r\n\r\n").await.to_ascii_lowercase().ends_with("0\r\nx-sum: 7\r\n\r\n"));
-    // The connection is as good as new.
+    // The connection can be reused.
     client.send(GET).await;
     let mut events = upstream.answers("").await;
     events.send("data: 1\n\n").await;

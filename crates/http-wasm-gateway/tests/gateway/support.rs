@@ -1,4 +1,4 @@
-//! A gateway in this process, and clients that see every byte.
+//! A gateway in this process, and clients that work on raw bytes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,24 +11,24 @@ use tokio::task::JoinHandle;
 
 use crate::files::Files;
 
-/// Longer than anything here takes; a test that waits this long has failed.
+/// A timeout for everything in these tests: longer waits are failures.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A gateway that serves; it ends when dropped.
+/// A running gateway, which is stopped on drop.
 pub(crate) struct Server {
     task: JoinHandle<()>,
     pub(crate) addr: SocketAddr,
-    /// What its configuration names.
+    /// The files that its configuration refers to.
     pub(crate) files: Files,
 }
 
 impl Server {
-    /// With this configuration.
+    /// Starts with this configuration.
     pub(crate) async fn start(config: &str) -> Self {
         Self::start_with(Files::new(), config).await
     }
 
-    /// With this configuration, which names these files.
+    /// Starts with this configuration, which refers to these files.
     pub(crate) async fn start_with(files: Files, config: &str) -> Self {
         let config = files.load(config).unwrap_or_else(|faults| panic!("{faults}"));
         let gateway = Gateway::build(config).await.expect("the gateway starts");
@@ -42,7 +42,7 @@ impl Server {
         Self { task, addr, files }
     }
 
-    /// An echo, with these settings of its listener.
+    /// Starts an echo server, with these settings of its listener.
     pub(crate) async fn echo(listen: &str) -> Self {
         let listener = format!("[[listen]]\naddress = '127.0.0.1:0'\n{listen}\n");
         Self::start(&format!("{listener}[[routes]]\nbackend = 'echo'\n")).await
@@ -52,7 +52,7 @@ impl Server {
         Raw(TcpStream::connect(self.addr).await.expect("the server accepts"))
     }
 
-    /// Sends these bytes, which must make the server close, and returns its whole answer.
+    /// Sends these bytes, which must make the server close the connection, and returns everything that it sent.
     pub(crate) async fn exchange(&self, request: impl AsRef<[u8]>) -> String {
         let mut raw = self.connect().await;
         raw.send(request).await;
@@ -66,12 +66,12 @@ impl Drop for Server {
     }
 }
 
-/// Lets no test hang.
+/// Fails the test if this takes longer than the timeout.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("this takes too long")
 }
 
-/// Asks again and again until there is an answer.
+/// Repeats `ask` until there is a result.
 pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     soon(async {
         loop {
@@ -84,7 +84,7 @@ pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T 
     .await
 }
 
-/// A connection that speaks bytes.
+/// A connection on which tests send and receive raw bytes.
 pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
@@ -92,7 +92,7 @@ impl Raw {
         self.0.write_all(bytes.as_ref()).await.expect("the peer reads");
     }
 
-    /// Reads until this text has come, and returns all up to its end and what came with it.
+    /// Reads until this text has arrived, and returns everything that was read.
     pub(crate) async fn read_until(&mut self, text: &str) -> String {
         let mut all = Vec::new();
         while !all.windows(text.len()).any(|window| window == text.as_bytes()) {
@@ -106,7 +106,7 @@ impl Raw {
         String::from_utf8_lossy(&self.read_bytes_to_end().await).into_owned()
     }
 
-    /// All that comes until the server closes, or resets, the connection.
+    /// Everything that arrives until the server closes or resets the connection.
     pub(crate) async fn read_bytes_to_end(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         while let Ok(1..) = soon(self.0.read_buf(&mut all)).await {}
@@ -114,7 +114,7 @@ impl Raw {
     }
 }
 
-/// The whole answer to a GET.
+/// The entire response to a GET.
 pub(crate) async fn get(addr: SocketAddr, path: &str) -> String {
     let mut raw = Raw(TcpStream::connect(addr).await.expect("the server accepts"));
     raw.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await;

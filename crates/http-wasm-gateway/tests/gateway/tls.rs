@@ -1,4 +1,4 @@
-//! Listeners that speak TLS.
+//! Listeners with TLS.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn pair(names: &[&str]) -> Pair {
     generate_simple_self_signed(names).expect("a certificate can be made")
 }
 
-/// An echo with these certificates, in this order.
+/// An echo server with these certificates, in this order.
 async fn start(pairs: &[&Pair], settings: &str) -> Server {
     let files = Files::new();
     let mut certificates = String::new();
@@ -77,7 +77,7 @@ async fn a_client_gets_the_certificate_for_its_sni_name() {
         let mut stream = connect(&server, &connector(&[own], &[], &TLS13), name).await.expect(name);
         assert!(get(&mut stream).await.starts_with("HTTP/1.1 200 OK\r\n"));
     }
-    // A name that no certificate has: the first is shown, and the client is to judge.
+    // For a name without a certificate, the server sends the first one, and leaves the decision to the client.
     let error =
         connect(&server, &connector(&[&first], &[], &TLS13), "d.example").await.expect_err("not its name");
     assert!(error.to_string().contains("a.example"), "{error}");

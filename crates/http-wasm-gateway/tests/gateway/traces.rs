@@ -1,4 +1,4 @@
-//! Traces, as a collector gets them.
+//! Traces, as a collector receives them.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -26,7 +26,7 @@ use crate::support::eventually;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-/// A server that keeps what it is sent: OTLP at `/v1/traces`, and an upstream elsewhere.
+/// A server that records what it receives: OTLP at `/v1/traces`, and requests as an upstream elsewhere.
 struct Receiver {
     url: String,
     batches: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
@@ -53,7 +53,7 @@ impl Receiver {
         Self { url, batches, traceparents, _task: task }
     }
 
-    /// All spans by name, once there are as many.
+    /// All spans by name, once there are `count`.
     async fn spans(&self, count: usize) -> BTreeMap<String, Span> {
         eventually(async || {
             let batches = self.batches.lock().unwrap();

@@ -1,4 +1,4 @@
-//! Configurations that are valid, and probably not what was meant; and guests that can't be loaded.
+//! Configurations that are valid but probably not what was meant, and guests that can't be loaded.
 
 use http_wasm_gateway::config::{Config, Faults};
 use http_wasm_gateway::{Gateway, StartError};
@@ -12,7 +12,7 @@ async fn check(files: &Files, text: &str) -> Result<(Config, Faults), StartError
     Gateway::check(&files.write("gateway.toml", text)).await
 }
 
-/// The report on a configuration that can be used.
+/// The warnings about a usable configuration.
 async fn warnings(files: &Files, text: &str) -> String {
     let (_, warnings) = check(files, text).await.unwrap_or_else(|error| panic!("{error}\n{text}"));
     if warnings.is_empty() { String::new() } else { warnings.to_string() }

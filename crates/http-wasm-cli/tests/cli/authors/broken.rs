@@ -1,8 +1,8 @@
-//! Guests that don't do what their authors meant, and what the trace says of each.
+//! Guests that don't do what their authors meant, and how the trace explains it.
 
 use super::{of, traced};
 
-/// The trace contains all of `parts`, in this order.
+/// Checks that the trace contains all of `parts`, in this order.
 #[track_caller]
 fn explains(trace: &str, parts: &[&str]) {
     let mut rest = trace;
@@ -91,7 +91,7 @@ fn the_trace_explains_a_body_consumed_without_buffer_request() {
             "note: consumed: without buffer_request the next handler gets only the rest",
         ],
     );
-    // With the feature there is nothing to note.
+    // With the feature, there is no note.
     let guest = of(
         "(drop (call $features (i32.const 1)))
          (drop (call $read (i32.const 0) (i32.const 1024) (i32.const 1024))) i64.const 1",
@@ -217,7 +217,7 @@ fn the_trace_explains_a_request_change_by_a_guest_that_answers() {
 
 #[test]
 fn the_trace_explains_a_loop_that_waits_for_zero_bytes_instead_of_eof() {
-    // It ends only when there is nothing more to read, and asks again after the end.
+    // The guest stops only when it reads nothing more, so it reads again after the end.
     let guest = of(
         "(loop $again
            (br_if $again (i32.wrap_i64 (call $read (i32.const 0) (i32.const 1024) (i32.const 2)))))

@@ -1,4 +1,4 @@
-//! What authors of guests use: `new`, `run`, `test` and `profile`.
+//! Commands for authors of guests: `new`, `run`, `test` and `profile`.
 
 mod broken;
 mod new;
@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 
 use crate::support::{guest, path, run};
 
-/// Imports and texts for guests of these tests: texts are 32 bytes apart, and at 1024 there is room.
+/// Imports and strings for the guests of these tests. Strings are 32 bytes apart, and memory from 1024 on is free.
 const PRELUDE: &str = r#"
   (import "http_handler" "enable_features" (func $features (param i32) (result i32)))
   (import "http_handler" "get_uri" (func $get_uri (param i32 i32) (result i32)))
@@ -31,7 +31,7 @@ const PRELUDE: &str = r#"
   (data (i32.const 96) "content-type") (data (i32.const 128) "text/html") (data (i32.const 160) "content-length")
   (data (i32.const 192) "12") (data (i32.const 224) "prefix: ") (data (i32.const 256) "http://other/new")"#;
 
-/// A guest with these functions' bodies; that of `handle_request` ends with its result.
+/// A guest with these function bodies. That of `handle_request` ends with its result.
 fn of(on_request: &str, on_response: &str) -> NamedTempFile {
     guest(&format!(
         r#"(module {PRELUDE}
@@ -46,19 +46,19 @@ fn file(suffix: &str, content: &str) -> NamedTempFile {
     file
 }
 
-/// Runs the binary, whose stdout is text, and returns that with its exit code.
+/// Runs the binary, and returns its stdout and stderr as text, and its exit code.
 fn output(args: &[&str]) -> (String, String, Option<i32>) {
     let Output { status, stdout, stderr } = run(args);
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (text(stdout), text(stderr), status.code())
 }
 
-/// Where the examples are.
+/// The directory of the examples.
 fn examples() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../guests/examples")
 }
 
-/// `run GUEST --trace` with these arguments: its stdout.
+/// The stdout of `run GUEST --trace` with these arguments.
 fn traced(guest: &NamedTempFile, args: &[&str]) -> String {
     output(&[&["run", path(guest), "--trace"], args].concat()).0
 }

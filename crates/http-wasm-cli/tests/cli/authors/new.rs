@@ -12,7 +12,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path of ours is text")
 }
 
-/// `check --strict` and `test` accept the guest.
+/// Checks that `check --strict` and `test` accept the guest.
 fn passes(guest: &Path, tests: &Path) {
     let (_, stderr, code) = output(&["check", "--strict", text(guest), "--guest-config", CONFIG]);
     assert_eq!((stderr.as_str(), code), ("", Some(0)), "{}", guest.display());
@@ -38,7 +38,7 @@ fn a_new_project_passes_check_and_test() {
 fn a_new_c_guest_builds_and_passes_check_and_test() {
     let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
     if !has("clang") || !has("wasm-ld") {
-        // On stderr, which the test harness shows only if the test fails: CI says what it skips itself.
+        // The harness shows this only if the test fails. CI reports skipped tests itself.
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
@@ -63,7 +63,7 @@ fn every_language_gets_all_files_of_its_example_under_its_own_name() {
         for entry in fs::read_dir(examples().join(language)).expect("the example is there") {
             let name = entry.expect("it can be read").file_name();
             let name = name.to_str().expect("text");
-            // What the build makes.
+            // Build outputs.
             if ["guest.wasm", "node_modules", "target"].contains(&name) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! `run`: where the request and the response come from, and what is printed.
+//! `run`: sources of the request and the response, and the output.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! `test`: cases that pass, that fail, and files that aren't right.
+//! `test`: passing cases, failing cases, and invalid files.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -166,7 +166,7 @@ fn a_thousand_cases_run_within_the_time_limit() {
     let (stdout, stderr, code) = output(&["test", guest.to_str().expect("text"), path(&tests)]);
     assert_eq!((stderr.as_str(), code), ("", Some(0)));
     assert!(stdout.starts_with("1000 cases passed in "), "{stdout}");
-    // A debug build on a busy machine gets more.
+    // A debug build on a busy machine gets more time.
     assert!(begun.elapsed() < Duration::from_secs(30), "{stdout}");
 }
 

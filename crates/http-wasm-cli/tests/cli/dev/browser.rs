@@ -14,7 +14,7 @@ use super::chromium::browser_or_skip;
 use super::exchanges::filter;
 use super::{Dev, answers};
 
-/// Starting may take long beside other tests; a browser that takes this long has failed.
+/// Starting a browser may take long while other tests run, but not this long.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A browser with one page.
@@ -24,7 +24,7 @@ struct Browser {
     messages: Receiver<Value>,
     next: u64,
     session: Option<String>,
-    /// What the page's console says, and what it complains of.
+    /// Messages and errors in the page's console.
     console: Vec<Value>,
     _directory: TempDir,
 }
@@ -121,7 +121,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It ends with all its processes, which killing it doesn't do.
+        // This ends all of its processes, unlike killing it.
         let message = json!({ "id": 0, "method": "Browser.close" });
         let _ = self.to.write_all(format!("{message}\0").as_bytes());
         let start = Instant::now();
@@ -134,7 +134,7 @@ impl Drop for Browser {
     }
 }
 
-/// Runs `with` on a browser that shows the page, on a thread that may block.
+/// Runs `with` with a browser that shows the page, on a thread that may block.
 async fn show(dev: &Dev, name: &'static str, with: impl FnOnce(&mut Browser) + Send + 'static) {
     let url = format!("http://{}/", dev.page);
     let run = move || {
@@ -159,7 +159,7 @@ async fn a_browser_shows_an_exchange_and_sends_its_request_again_with_one_click(
         browser.evaluate("document.querySelector('#exchanges button').click()");
         browser.wait_for("!document.querySelector('#detail').hidden");
         let (request, response) = (browser.text("#request"), browser.text("#response"));
-        // What clients send is text.
+        // Input from clients is shown as text.
         assert_eq!(request.matches(hostile).count(), 4, "{request}");
         assert!(request.contains("x-user: <i>ann</i>"), "{request}");
         assert!(

@@ -1,4 +1,4 @@
-//! What is kept of exchanges and shown.
+//! Exchanges as they are kept and shown.
 
 use super::{Dev, Project, answers, status};
 
@@ -65,7 +65,7 @@ async fn an_exchange_is_kept_as_both_sides_saw_it_with_its_host_calls() {
     ] {
         assert!(lines.iter().any(|line| line.contains(part)), "{part:?} is not in {lines:#?}");
     }
-    // The terminal has the same.
+    // The terminal shows the same.
     let shown = [dev.server.ready_line(), dev.server.ready_line()];
     assert!(shown[0].starts_with("#1 POST /a?b → 200"), "{shown:?}");
     assert!(shown[1].contains("start-up"), "{shown:?}");
@@ -93,7 +93,7 @@ async fn exchanges_are_bounded_in_number_and_memory() {
     let project = Project::new(&answers(200));
     let dev = Dev::of(&project, &[]);
     let body = "x".repeat(100_000);
-    // Each keeps 64 KiB of a body that nobody has read.
+    // Each keeps 64 KiB of a body that hasn't been read.
     for _ in 0..250 {
         assert_eq!(status(&dev.send("POST / HTTP/1.1", &body).await), 200);
     }
@@ -109,7 +109,7 @@ async fn exchanges_are_bounded_in_number_and_memory() {
     );
     drop(dev);
 
-    // With four bodies each, memory is what limits them.
+    // With four bodies each, memory is the limit.
     let project = filter();
     let dev = Dev::of(&project, &[]);
     for _ in 0..180 {

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::support::{Server, eventually, exchange, http_wasm};
 
-/// A guest that answers each request with this status, without a look at it.
+/// A guest that answers each request with this status.
 fn answers(status: u16) -> String {
     format!(
         r#"(module
@@ -30,7 +30,7 @@ fn answers(status: u16) -> String {
     )
 }
 
-/// Copies the guest from its source; fails if there is a file `broken`.
+/// Copies the guest from its source. Fails if there is a file `broken`.
 const BUILD: &str = "if [ -e src/broken ]; then echo 'guest.c:1: error: <b>broken</b>'; exit 3; fi; \
      cp src/guest.wat guest.wat.new && mv guest.wat.new guest.wat";
 
@@ -51,7 +51,7 @@ impl Project {
     fn write(&self, name: &str, content: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a directory of ours")).expect("it can be made");
-        // At once, as editors do it.
+        // Atomically, as editors do.
         let new = path.with_extension("tmp~");
         fs::write(&new, content).expect("the file takes it");
         fs::rename(new, path).expect("it can be renamed");
@@ -81,7 +81,7 @@ impl Dev {
         let line = server.ready_line();
         let page = line.strip_prefix("page at http://").and_then(|rest| rest.strip_suffix('/')?.parse().ok());
         let page = page.unwrap_or_else(|| panic!("no page but {line:?}"));
-        // What is watched.
+        // This line says what is watched.
         assert!(server.ready_line().contains("change"));
         Self { server, page }
     }

@@ -1,4 +1,4 @@
-//! The page's server: for whom it does what.
+//! The page's server: access control, and sending requests again.
 
 use super::exchanges::filter;
 use super::{Dev, status};
@@ -63,7 +63,7 @@ async fn requests_are_sent_again_only_with_the_token_of_this_start() {
     let (first, again) = (dev.exchange(1).await, dev.exchange(2).await);
     assert_eq!(again["replay_of"], 1);
     assert_eq!(again["status"], 403);
-    // Also the body, which the guest hasn't read.
+    // This includes the body, which the guest hasn't read.
     assert_eq!(again["client"]["request"]["body"], "unread");
     assert_eq!(first["client"]["request"]["line"], again["client"]["request"]["line"]);
     let sorted = |exchange: &serde_json::Value| {

@@ -1,4 +1,4 @@
-//! Building and swapping guests.
+//! Rebuilding and replacing guests.
 
 use std::fs;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ async fn a_build_or_check_that_fails_keeps_the_previous_guest_and_says_so() {
     assert_eq!(state["guest"]["output"], "guest.c:1: error: <b>broken</b>\n");
     assert_eq!(dev.status().await, 201);
 
-    // A build that works, of a guest that can't be loaded.
+    // A successful build of a guest that can't be loaded.
     project.write("src/guest.wat", "(module)");
     fs::remove_file(project.path("src/broken")).unwrap();
     let of_guest = |state: &serde_json::Value| {
@@ -55,7 +55,7 @@ async fn a_first_build_that_fails_is_repeated_after_a_change() {
         std::thread::sleep(std::time::Duration::from_millis(700));
         fs::remove_file(fixed).unwrap();
     });
-    // It starts when there is a guest to serve.
+    // It starts serving once there is a guest.
     let dev = Dev::of(&project, &[]);
     fix.join().unwrap();
     assert_eq!(dev.status().await, 201);

@@ -1,7 +1,7 @@
 //! Configurations with one fault each.
 
-/// A configuration by itself, or after "+" what is added to [`BASE`](super::BASE), and to [`ROUTE`](super::ROUTE)
-/// unless it has routes.
+/// Complete configurations, or, after "+", additions to [`BASE`](super::BASE), and to [`ROUTE`](super::ROUTE) unless
+/// they have routes.
 pub(super) const FAULTY: &[&str] = &[
     "listen = ['127.0.0.1:0'\n",
     "listen = ['127.0.0.1:0\nroutes = []\n",

@@ -1,4 +1,4 @@
-//! The framing of responses: lengths and chunks that contradict each other, and statuses without content.
+//! Framing of responses: contradictory lengths and chunks, and statuses without content.
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -186,7 +186,7 @@ async fn a_connection_is_reused_after_a_304_with_a_content_length() {
     assert_eq!(answer.matches("content-length: 7").count(), 3, "{answer}");
 }
 
-/// A body that shows the request's head.
+/// A response whose body is the request's head.
 fn show() -> String {
     ok("Connection: close", "{HEAD}")
 }
@@ -205,7 +205,7 @@ async fn empty_requests_of_methods_that_expect_a_body_have_content_length_zero()
             assert_eq!(got.rest.matches("content-length: 0\r\n").count(), expected, "{method}: {got:?}");
             assert!(!got.rest.contains("transfer-encoding"), "{method}: {got:?}");
 
-            // hyper's client says a length for it.
+            // hyper's client sends a length for it.
             if method == "OPTIONS" {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Responses that break off, and those whose head is large.
+//! Truncated responses, and responses with a large head.
 
 use http::{Method, StatusCode};
 
@@ -43,10 +43,10 @@ async fn a_truncated_response_always_arrives_as_a_head_and_a_truncated_body() {
         for response in responses.collect::<Vec<_>>() {
             assert_eq!(response.await.expect("no panic"), (StatusCode::OK, false), "{path}");
         }
-        // The connection lives on.
+        // The connection stays open.
         assert!(send(&mut sender, Method::GET, path).await.is_ok());
     }
-    // A reset may take the head along that came before it.
+    // A reset may also discard the head that was sent before it.
     for _ in 0..TIMES {
         let got = http1(&server, "GET", "/reset").await;
         assert!(got.status == 502 || got.status == 200 && got.body().is_none(), "{got:?}");

@@ -1,5 +1,5 @@
-//! Responses of upstreams that can be read in two ways, that break off, or that say what isn't so: what clients get of
-//! them, byte by byte, in both versions, with guests that read the body and without.
+//! Ambiguous, truncated and incorrect responses of upstreams: what clients get, byte by byte, in both HTTP versions,
+//! with and without guests that read the body.
 
 mod framing;
 mod incomplete;
@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::files::Files;
 use crate::support::{Server, soon};
 
-/// Reads the whole response and changes nothing.
+/// Reads the entire response without changing it.
 pub(crate) const READS: &str = r#"(module
   (import "http_handler" "enable_features" (func $features (param i32) (result i32)))
   (import "http_handler" "read_body" (func $read (param i32 i32 i32) (result i64)))
@@ -31,13 +31,13 @@ pub(crate) const READS: &str = r#"(module
     (loop $more (br_if $more (i64.eqz (i64.shr_u
       (call $read (i32.const 1) (i32.const 1024) (i32.const 65536)) (i64.const 32)))))))"#;
 
-/// A server of a few answers, one for each path, which it sends as they are.
+/// A server that sends fixed responses, one for each path, without changes.
 struct Upstream {
     addr: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
-/// What it does once an answer is sent.
+/// What the server does after sending a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
     Keep,
@@ -66,8 +66,8 @@ impl Upstream {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// A gateway to this upstream; `/read/` goes through a guest that reads responses. A retry is for requests that
-    /// meet an idle connection which the upstream is closing.
+    /// A gateway for this upstream. `/read/` goes through a guest that reads responses. Retries are for requests on an
+    /// idle connection that the upstream is closing.
     async fn gateway(&self) -> Server {
         let files = Files::new();
         files.write("reads.wat", READS);
@@ -97,7 +97,7 @@ async fn serve(mut stream: TcpStream, answers: Arc<Answers>) {
         let Some((_, answer, then)) = answers.iter().find(|(path, ..)| target.ends_with(path)) else {
             return;
         };
-        // Some answers show what was asked.
+        // Some responses contain the request's head.
         let _ = stream.write_all(answer.replace("{HEAD}", &head).as_bytes()).await;
         match then {
             Then::Keep => {}
@@ -112,7 +112,7 @@ async fn serve(mut stream: TcpStream, answers: Arc<Answers>) {
 struct RawResponse {
     status: u16,
     head: String,
-    /// Everything behind the head.
+    /// Everything after the head.
     rest: String,
 }
 
@@ -134,7 +134,7 @@ impl RawResponse {
         lengths.first().map(|length| length.parse().expect("a number"))
     }
 
-    /// The body, if it is whole.
+    /// The body, if it is complete.
     fn body(&self) -> Option<String> {
         if self.fields("transfer-encoding") == ["chunked"] {
             assert_eq!(self.length(), None, "{self:?}");
@@ -159,7 +159,7 @@ fn dechunked(mut rest: &str) -> Option<String> {
     }
 }
 
-/// Asks over HTTP/1.1, by a connection of its own that the server closes.
+/// Sends a request over HTTP/1.1, on a new connection that the server closes.
 async fn http1(server: &Server, method: &str, path: &str) -> RawResponse {
     let request =
         format!("{method} {path} HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nConnection: close, te\r\n\r\n");
@@ -181,7 +181,7 @@ async fn send(sender: &mut Sender, method: Method, path: &str) -> hyper::Result<
     soon(sender.send_request(request.body(Empty::new()).expect("a request"))).await
 }
 
-/// Head, and body if it is whole.
+/// The head, and the body if it is complete.
 async fn whole(response: Response<Incoming>) -> (StatusCode, HeaderMap, Option<Collected<Bytes>>) {
     let (head, body) = response.into_parts();
     (head.status, head.headers, soon(body.collect()).await.ok())
@@ -191,5 +191,5 @@ fn ok(fields: &str, body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}")
 }
 
-/// Of paths: without a guest, and with one that reads the response.
+/// Prefixes of paths: without a guest, and with one that reads the response.
 const PREFIXES: [&str; 2] = ["", "/read"];

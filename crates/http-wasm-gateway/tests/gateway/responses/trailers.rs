@@ -1,4 +1,4 @@
-//! Which fields pass as trailers, and who gets them.
+//! Which fields may be trailers, and which clients get them.
 
 use std::sync::Arc;
 
