@@ -6,7 +6,7 @@ use std::process::Output;
 
 use crate::support::{Server, exchange, guest, http_wasm, path, run};
 
-/// The single line on stderr, which must be the only one, and the exit code.
+/// The text on stderr, and the exit code. Nothing may be on stdout.
 fn failure(output: &Output) -> (String, Option<i32>) {
     let stderr = String::from_utf8(output.stderr.clone()).expect("messages are text");
     assert!(output.stdout.is_empty(), "nothing on stdout: {:?}", output.stdout);

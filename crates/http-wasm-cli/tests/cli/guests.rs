@@ -162,7 +162,7 @@ fn check_as_json_lists_the_faults_of_an_invalid_guest() {
     assert!(report["error"].as_str().is_some_and(|error| error.contains("handle_request")), "{report}");
 }
 
-/// Writes its arguments to stderr and the log, and traps if a file exists.
+/// Logs its name, which is its first argument, writes a line to stderr, and traps.
 const SPEAKS: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))

@@ -1,8 +1,8 @@
-//! Bodies that guests read, replace, or leave alone.
+//! Bodies that guests read, replace, or don't touch.
 
 use crate::support::{Settings, Upstream, Wat, chunked, exchange, program};
 
-/// Reads the request's body, which goes on as it came; tells its length upstream.
+/// Reads the request body, which is forwarded unchanged, and adds a header with its length.
 fn reads() -> Wat {
     Wat::new().on_request(
         "(drop (call $enable_features (i32.const 1)))
@@ -12,12 +12,12 @@ fn reads() -> Wat {
     )
 }
 
-/// Replaces the request's body without reading it.
+/// Replaces the request body without reading it.
 fn replaces() -> Wat {
     Wat::new().on_request("(call $write_body (i32.const 0) {})", &["new request"])
 }
 
-/// Reads the response's body and puts another in its place.
+/// Reads the response body, and replaces it.
 fn replaces_response() -> Wat {
     Wat::new().on_request("(drop (call $enable_features (i32.const 2)))", &[]).on_response(
         "(drop (call $read_all (i32.const 1))) (call $write_body (i32.const 1) {})",

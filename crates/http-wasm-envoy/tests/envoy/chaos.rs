@@ -1,4 +1,4 @@
-//! Everything that can go wrong at once, beside requests that nothing may happen to.
+//! Everything that can go wrong, all at once, next to requests that must not be affected.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -12,12 +12,12 @@ use crate::support::{
     abuse_upstream, exchange, exchange_http2, program,
 };
 
-/// Seconds, unless the variable says otherwise.
+/// Duration in seconds, unless the variable is set.
 const SECONDS: u64 = 4;
 const SECONDS_VARIABLE: &str = "HTTP_WASM_ENVOY_CHAOS_SECONDS";
-/// Clients that misbehave.
+/// The number of misbehaving clients.
 const ABUSERS: usize = 4;
-/// By how much memory may grow from the first quarter of the time to the rest.
+/// How much memory may grow after the first quarter of the time.
 const GROWTH: u64 = 48 << 20;
 
 /// Marks requests and responses, and reads both bodies.
@@ -34,7 +34,7 @@ fn marks() -> Wat {
         )
 }
 
-/// What has been done.
+/// Counts of requests and events.
 #[derive(Debug, Default)]
 struct Counts {
     innocent: AtomicUsize,
@@ -127,7 +127,7 @@ fn abusive_clients_failing_guests_and_updates_do_not_affect_other_requests() {
     let mut settings = Settings::new(upstream.addr);
     settings.is_dynamic = true;
     settings.extra.extend(SHOWS_INVENTORY);
-    // Streams of replaced listeners have time to end.
+    // Gives streams of replaced listeners time to end.
     settings.extra.extend(["--drain-time-s", "10", "--drain-strategy", "immediate"]);
     let guest = settings.guest("innocent", &marks(), "");
     let config = |update: usize| {

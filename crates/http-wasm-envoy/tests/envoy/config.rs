@@ -1,4 +1,4 @@
-//! Configurations that are refused.
+//! Invalid configurations.
 
 use crate::support::{Settings, Upstream, Wat, program};
 

@@ -1,4 +1,4 @@
-//! Processors that stop, and clients that give up, while others' requests go on.
+//! Processors that stop, and clients that disconnect, while other requests continue.
 
 use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
@@ -15,7 +15,7 @@ fn named(name: &str) -> Wat {
         .on_response("(call $set_header_value (i32.const 1) {} {})", &["x-processor", name])
 }
 
-/// Sends requests until `end`, and gives the responses to `seen`.
+/// Sends requests until `end`, and passes the responses to `seen`.
 fn load(envoy: &Envoy, end: &AtomicBool, seen: impl Fn(Message)) {
     while !end.load(Ordering::Relaxed) {
         seen(envoy.get("/"));

@@ -8,7 +8,7 @@ use crate::support::{program, search_path};
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/envoy");
 const GUEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guests/rewrite-headers/rewrite-headers.wat");
 
-/// Lets an Envoy say whether this is a valid configuration, and why not.
+/// Validates a configuration with Envoy.
 fn validate(program: &Path, config: &str) -> Result<(), String> {
     let files = tempfile::tempdir().unwrap();
     let path = files.path().join("envoy.yaml");
@@ -28,7 +28,7 @@ fn example(name: &str) -> String {
     std::fs::read_to_string(Path::new(DEPLOY).join(name)).unwrap()
 }
 
-/// The filters in a manifest: what is below a `value` that begins with a name.
+/// The filters in a manifest: the lines below each `value` that begins with a name.
 fn filters(manifest: &str) -> Vec<Vec<&str>> {
     let lines: Vec<&str> = manifest.lines().collect();
     let depth = |line: &str| line.len() - line.trim_start().len();
@@ -65,7 +65,7 @@ fn the_filters_in_the_manifests_are_valid_configurations() {
             let filter = filter.join("\n            ");
             let config =
                 format!("{before}          - {filter}\n          - name: envoy.filters.http.router\n{after}");
-            // Control planes make this cluster from the service.
+            // Control planes create this cluster from the service.
             let config = config.replace("outbound|9002||http-wasm.default.svc.cluster.local", "http-wasm");
             let config = config.replace("/opt/http-wasm/rewrite-headers.wat", GUEST);
             validate(&program, &config).unwrap_or_else(|reason| panic!("{name}: {reason}\n{config}"));

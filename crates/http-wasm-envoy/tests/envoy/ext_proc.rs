@@ -1,4 +1,4 @@
-//! Guests beside Envoy: the gateway as its external processor.
+//! The gateway as Envoy's external processor.
 
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,12 +8,12 @@ use crate::support::{
     Envoy, Processor, Settings, Upstream, Wat, chunked, exchange, program, read_message, read_until, request,
 };
 
-/// The filter's modes for guests that see bodies and trailers.
+/// The filter's processing mode for guests that see bodies and trailers.
 pub(crate) const DUPLEX: &str = r#""processing_mode": {"request_header_mode": "SEND", "response_header_mode": "SEND",
   "request_body_mode": "FULL_DUPLEX_STREAMED", "response_body_mode": "FULL_DUPLEX_STREAMED",
   "request_trailer_mode": "SEND", "response_trailer_mode": "SEND"},"#;
 
-/// Those for guests that see heads alone.
+/// The processing mode for guests that only see heads.
 const HEADS: &str = r#""processing_mode": {"request_header_mode": "SEND", "response_header_mode": "SEND"},"#;
 
 fn start(guests: &[&Wat], route: &str, filter: &str, upstream: &Upstream) -> Option<(Processor, Envoy)> {
@@ -155,7 +155,7 @@ fn a_body_is_forwarded_while_it_is_still_arriving() {
     let got = upstream.got().pop().unwrap();
     assert_eq!((got.text(), got.trailers), ("abcdefg".into(), vec![("x-end".to_owned(), "1".to_owned())]));
 
-    // The client sends the rest only once it has seen the answer.
+    // The client sends the rest only once it has seen the beginning of the response.
     let echo = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = echo.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -221,7 +221,7 @@ fn requests_fail_in_a_processing_mode_that_would_bypass_guests() {
         };
         assert_eq!(envoy.get("/").status(), 500, "{mode}");
     }
-    // A guest that reads a body which Envoy keeps fails, rather than seeing an empty one.
+    // A guest that reads a body that Envoy doesn't send fails, rather than seeing an empty one.
     let reads = Wat::new().on_request("(drop (call $read_all (i32.const 0)))", &[]);
     let Some((_processor, envoy)) = start(&[&reads], "ext_proc = {}", HEADS, &upstream) else { return };
     upstream.got();
@@ -246,7 +246,7 @@ fn without_the_body_mode_a_response_body_is_replaced_whole_or_left_alone() {
         let response = envoy.get("/");
         assert_eq!((response.status(), response.text()), (status, body.into()));
     }
-    // A request can't be replaced as a whole.
+    // Request bodies can't be replaced in this mode.
     let replaces = Wat::new().on_request("(call $write_body (i32.const 0) {})", &["new request"]);
     let Some((_processor, envoy)) = start(&[&replaces], "ext_proc = {}", HEADS, &upstream) else { return };
     upstream.got();
@@ -254,7 +254,7 @@ fn without_the_body_mode_a_response_body_is_replaced_whole_or_left_alone() {
     assert!(upstream.got().is_empty());
 }
 
-/// What comes back through a connection that a client upgrades, if it can be upgraded.
+/// The bytes that come back through an upgraded connection, if the upgrade succeeds.
 fn upgraded(program: &std::path::Path, guest: &Wat) -> Option<[u8; 4]> {
     let echo = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = echo.local_addr().unwrap();
@@ -266,7 +266,7 @@ fn upgraded(program: &std::path::Path, guest: &Wat) -> Option<[u8; 4]> {
         let mut bytes = [0; 4];
         socket.read_exact(&mut bytes).unwrap();
         socket.write_all(&bytes).unwrap();
-        // Envoy drops what is still on its way through the processor when the upstream closes the connection.
+        // When the upstream closes the connection, Envoy drops data that is still at the processor.
         let _closed = socket.read_to_end(&mut Vec::new());
     });
     let processor = Processor::start(&[guest], "ext_proc = {}");
@@ -317,7 +317,7 @@ fn envoy_fails_requests_when_the_processor_is_unavailable() {
     assert!((500..=503).contains(&status), "{status}");
 }
 
-/// Answers by itself, in front of the external processor.
+/// A filter in front of the external processor that responds itself.
 const LUA: &str = concat!(
     r#"{"name": "lua", "typed_config": {
   "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",

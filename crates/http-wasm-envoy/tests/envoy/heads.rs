@@ -1,4 +1,4 @@
-//! Heads of messages, and what guests answer themselves.
+//! Heads of messages, and responses of guests.
 
 use std::io::{BufReader, Write as _};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ fn marks() -> Wat {
         )
 }
 
-/// Answers by itself.
+/// Answers requests itself.
 fn denies() -> Wat {
     Wat::new().on_request(
         "(call $set_status_code (i32.const 403))
@@ -82,7 +82,7 @@ fn request_and_response_headers_are_changed_and_a_guest_can_answer_or_fail() {
     assert_eq!(envoy.get("/plain").header("x-guest"), None, "no guest is configured there");
     let log = envoy.log();
     assert!(log.contains("unreachable"), "{log}");
-    // Counts are reported together, at the latest with the first call after a second.
+    // Counts are reported in batches, at the latest with the first call after a second.
     std::thread::sleep(std::time::Duration::from_secs(1));
     assert_eq!(envoy.get("/denies").status(), 403);
     let stats = envoy.ask("/stats?filter=http_wasm");
@@ -173,7 +173,7 @@ fn informational_responses_of_the_upstream_are_not_shown_to_guests() {
         let response = responses.pop().unwrap();
         assert_eq!((response.status(), response.text()), (201, "ok".into()), "{path}: {response:?}");
         assert_eq!(response.header("x-guest").as_deref(), Some("response"), "{path}");
-        // Envoy forwards 100 if it is told to. With 103, versions differ.
+        // Envoy forwards 100 if it is configured to. For 103, versions differ.
         assert!(responses.len() == 1 || responses.is_empty() && path == "/103", "{path}: {responses:?}");
         for informational in responses {
             assert_eq!(format!("/{}", informational.status()), path);

@@ -1,15 +1,15 @@
-//! Guests that compute for long beside others.
+//! Guests that compute for a long time, next to others.
 
 use std::time::{Duration, Instant};
 
 use crate::support::{Settings, Upstream, Wat, program};
 
-/// Never ends.
+/// Loops forever.
 fn loops() -> Wat {
     Wat::new().on_request("(loop $for_ever (br $for_ever))", &[])
 }
 
-/// Computes for some hundredths of a second, then marks request and response.
+/// Computes for several hundredths of a second, then marks request and response.
 fn slow() -> Wat {
     let spin = "(global.set $n (i32.const 0))
         (loop $l (global.set $n (i32.add (global.get $n) (i32.const 1)))
@@ -88,7 +88,7 @@ fn client_disconnects_while_guests_compute_or_wait_leak_nothing() {
     }
 }
 
-/// Prints its figures; `HTTP_WASM_ENVOY_LATENCY` makes the bar hold, which a busy machine can't keep.
+/// Prints figures. `HTTP_WASM_ENVOY_LATENCY` enables the assertion on latency, which would fail on a busy machine.
 #[test]
 fn three_looping_guests_hardly_delay_another_request_on_the_same_worker() {
     let Some(program) = program() else { return };

@@ -1,6 +1,6 @@
-//! What streams leave behind that end in the middle of something: nothing.
+//! Streams that end at any point leave nothing behind.
 //!
-//! `.ci/full` runs these tests with an Envoy under Valgrind, which finds memory that is used after it was freed.
+//! `.ci/full` runs these tests with Envoy under Valgrind, which detects use after free.
 
 use tokio::runtime::Runtime;
 
@@ -8,7 +8,7 @@ use crate::support::{
     ABUSES, PATHS, SHOWS_INVENTORY, Settings, abuse, abuse_routes, abuse_upstream, program,
 };
 
-/// What the module, or Valgrind, logs when something is wrong.
+/// What the module or Valgrind logs if something is wrong.
 const WRONG: [&str; 6] =
     ["panicked", "leaked", "Invalid read", "Invalid write", "Invalid free", "definitely lost"];
 
@@ -25,7 +25,7 @@ fn streams_that_end_at_any_point_leak_nothing() {
     let routes = abuse_routes(envoy.settings());
     let configs = [r#"{"metadata": true}"#, "{}"];
     for (at, path) in PATHS.into_iter().enumerate() {
-        // Streams of the one before may still be there.
+        // Streams of the previous configuration may still exist.
         envoy.update(configs[at % 2], &routes);
         for kind in ABUSES {
             abuse(&runtime, envoy.addr, path, kind);

@@ -1,5 +1,5 @@
-//! Guests in a real Envoy, or beside one, which `HTTP_WASM_ENVOY` names. Without it, these tests are skipped and say
-//! so.
+//! Guests in a real Envoy, or in its external processor. `HTTP_WASM_ENVOY` has the path of Envoy; without it, these
+//! tests print that they are skipped.
 
 mod bodies;
 mod chaos;

@@ -1,4 +1,4 @@
-//! Names of Envoy's interface.
+//! The names in Envoy's module interface.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::support::{module, program, programs};
 const CALLBACK: &str = "envoy_dynamic_module_callback_";
 const HOOK: &str = "envoy_dynamic_module_on_";
 
-/// The dynamic symbols of a file that begin with `prefix`, less that.
+/// The dynamic symbols of a file that begin with `prefix`, without the prefix.
 fn symbols(file: &std::path::Path, prefix: &str) -> BTreeSet<String> {
     let output = Command::new("nm").args(["-D", "--defined-only"]).arg(file).output().expect("nm");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -32,7 +32,7 @@ fn each_function_used_exists_in_every_supported_envoy() {
         assert!(missing.is_empty(), "{}: {missing:?}", envoy.display());
         found.extend(exported);
     }
-    // What only the newest has shows that it is among them.
+    // The newest version has all optional functions.
     let missing: Vec<_> = OPTIONAL_CALLBACKS.iter().filter(|name| !found.contains(**name)).collect();
     assert!(missing.is_empty() || !found.contains("log_v2"), "no Envoy has {missing:?}");
 }

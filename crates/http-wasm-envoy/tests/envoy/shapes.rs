@@ -1,4 +1,4 @@
-//! Messages of each shape, over both versions of HTTP on both sides, through guests that do different things to them.
+//! Messages of every shape, over both HTTP versions on both sides, through guests that treat them differently.
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
@@ -92,7 +92,7 @@ fn owned(fields: &[(&str, &str)]) -> Vec<(String, String)> {
     fields.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// A body that is replaced loses trailers that neither are announced nor belong to gRPC.
+/// The expected trailers: if the body is replaced, trailers are lost unless they are announced or belong to gRPC.
 fn trailers(headers: &[(&str, &str)], trailers: &[(&str, &str)], is_replaced: bool) -> Vec<(String, String)> {
     let is_kept = headers.iter().any(|(name, value)| *name == "trailer" || *value == "application/grpc");
     if is_replaced && !is_kept { Vec::new() } else { sorted(owned(trailers)) }
@@ -143,7 +143,7 @@ impl Shape {
     }
 }
 
-/// A message as HTTP/1.1 sends it.
+/// A message in HTTP/1.1 format.
 fn http1(message: &Outgoing, is_request: bool) -> Vec<u8> {
     let mut text = match is_request {
         true => format!("{} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n", message.start),
@@ -180,7 +180,7 @@ fn http1(message: &Outgoing, is_request: bool) -> Vec<u8> {
     bytes
 }
 
-/// The upstream in either version.
+/// An upstream of either HTTP version.
 enum AnyUpstream {
     Http1(Upstream),
     Http2(Http2Upstream),
@@ -217,7 +217,7 @@ impl AnyUpstream {
     }
 }
 
-/// What a guest does to a message's body.
+/// What a guest does to the body of a message.
 #[derive(Clone, Copy, PartialEq)]
 enum Does {
     Ignores,
@@ -254,7 +254,7 @@ impl Does {
     }
 }
 
-/// The length that a message's head gives is that of its body, and isn't there twice or beside another framing.
+/// Checks that a message has at most one framing header, and that the declared length is that of its body.
 fn assert_framed(message: &Message, is_bodyless: bool, context: &str) {
     assert!(!message.is_cut, "{context}: {message:?}");
     if let Some(length) = message.header("content-length") {
@@ -294,7 +294,7 @@ fn check(
         assert!(got.is_empty(), "{context}: {got:?}");
         let body = if shape.method == "HEAD" { "" } else { "a reply" };
         let is_grpc = shape.headers.iter().any(|(_, value)| *value == "application/grpc");
-        // Envoy answers gRPC clients with 200 and a status of gRPC's.
+        // Envoy answers gRPC clients with 200 and a gRPC status.
         assert_eq!(
             response.header("grpc-status"),
             is_grpc.then(|| "7".to_owned()),
@@ -389,7 +389,7 @@ fn early_answers_and_resets_over_http2_reach_the_other_end() {
         let early = exchange_http2(&runtime, envoy.addr, &with("early"));
         assert_eq!(early.status(), 413, "{path}");
 
-        // A guest that has replaced the body, or waits for all of it, decides before the reset comes.
+        // A guest that has replaced the body, or waits for all of it, decides before the reset arrives.
         let reset = exchange_http2(&runtime, envoy.addr, &with("reset"));
         match does {
             Does::ReplacesResponse => {}

@@ -1,17 +1,17 @@
-//! Configuration updates while requests pass.
+//! Configuration updates under traffic.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::support::{SHOWS_INVENTORY, Settings, Upstream, Wat, exchange, program};
 
-/// Updates, unless the variable says otherwise.
+/// The number of updates, unless the variable is set.
 const UPDATES: usize = 60;
 const UPDATES_VARIABLE: &str = "HTTP_WASM_ENVOY_UPDATES";
-/// Every so many updates, one of the guests changes.
+/// One of the guests changes after this many updates.
 const CHANGES: usize = 10;
-/// More than this by which memory grows while as many updates as before come is a leak: 1,000 configurations with their
-/// guests would be a multiple of it.
+/// How much memory may grow during the second half of the updates. 1,000 leaked configurations with their guests would
+/// be several times as large.
 const GROWTH: u64 = 24 << 20;
 
 fn marks(text: &'static str) -> Wat {
@@ -76,7 +76,7 @@ fn updates_fail_no_request_reload_no_guest_and_leak_nothing() {
                 }
             });
         }
-        // Whatever fails here, the clients end.
+        // Stops the clients even if this test fails.
         struct Done<'a>(&'a AtomicBool);
         impl Drop for Done<'_> {
             fn drop(&mut self) {

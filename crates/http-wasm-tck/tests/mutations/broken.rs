@@ -1,4 +1,4 @@
-//! A host that breaks one rule, as far as the layer between the core and an HTTP server can break it.
+//! A host that breaks one rule, for rules that can be broken between the core and an HTTP server.
 
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use hyper::{Request, Response};
 
 use crate::mutation::Mutation;
 
-/// A host that hands on all but what its mutation breaks.
+/// A host that delegates everything except what its mutation breaks.
 pub(crate) struct Broken<H = HttpHost> {
     pub(crate) inner: H,
     mutation: Option<Mutation>,
@@ -22,21 +22,21 @@ pub(crate) struct Broken<H = HttpHost> {
 /// What has happened in this exchange.
 #[derive(Default)]
 pub(crate) struct ReceivedRequest {
-    /// The next handler's response is there.
+    /// Whether the next handler has responded.
     pub(crate) answered: bool,
     /// Features that the guest has enabled.
     pub(crate) features: u32,
-    /// Features were enabled once the response was there.
+    /// Whether features were enabled after the next handler had responded.
     pub(crate) late_features: bool,
     pub(crate) sticky_applied: bool,
-    /// What the guest has set of the response before there was one.
+    /// The status that the guest has set before the next handler responded.
     pub(crate) early_status: Option<u16>,
     pub(crate) early_names: Vec<Vec<u8>>,
     pub(crate) early_body: usize,
-    /// What the guest has done to each message, and in this phase to the response.
+    /// The guest's accesses to each message; for the response, only those of this phase.
     pub(crate) request: OfMessage,
     pub(crate) response: OfMessage,
-    /// The core joins what was set early with the response.
+    /// Whether the core is merging early changes with the response.
     joining: bool,
     next_cookies: Vec<Vec<u8>>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct ReceivedRequest {
 pub(crate) struct OfMessage {
     pub(crate) is_written: bool,
     pub(crate) has_edited_trailers: bool,
-    /// Bytes read while the feature is on that has them sent again.
+    /// Bytes that were read with the buffering feature enabled.
     pub(crate) read: usize,
     pub(crate) last_read: usize,
 }
@@ -57,7 +57,7 @@ impl Broken {
         Self { inner: HttpHost::new(request, Some(client)), mutation, seen: ReceivedRequest::default() }
     }
 
-    /// The next handler's response is there.
+    /// Whether the next handler has responded.
     pub(crate) fn set_response(&mut self, response: Response<Body>) {
         self.inner.set_response(response);
         self.seen.answered = true;
@@ -81,7 +81,7 @@ impl Broken {
         self.seen.next_cookies = self.cookies();
     }
 
-    /// What was set early has been joined with the response.
+    /// Records that early changes have been merged with the response.
     pub(crate) fn joined(&mut self) {
         if !std::mem::take(&mut self.seen.joining) {
             return;
@@ -141,12 +141,12 @@ impl<H: Host> Broken<H> {
                 && self.seen.early_names.iter().any(|early| is(early))
     }
 
-    /// Whether this is the `trailer` header, and stays as it came.
+    /// Whether this is the `trailer` header, and stays as received.
     fn keeps_announcement(&self, name: &[u8]) -> bool {
         self.breaks(Mutation::AnnouncementKept) && name == b"trailer"
     }
 
-    /// Adds to the trailers that are announced.
+    /// Adds names to the `trailer` header.
     fn announce(&mut self, message: BodyKind, list: &[u8]) -> Result<(), Refused> {
         let mut names: Vec<Vec<u8>> = Vec::new();
         let mut add = |list: &[u8]| {
@@ -161,7 +161,7 @@ impl<H: Host> Broken<H> {
         self.inner.change_header(message, b"trailer", HeaderChange::Set(&names.join(&b", "[..])))
     }
 
-    /// Bytes that get lost at the front of a body that isn't replaced.
+    /// How many bytes get lost at the start of a body that isn't replaced.
     fn lost(&self, message: BodyKind) -> usize {
         let of = self.of(message);
         match self.mutation {
@@ -187,7 +187,7 @@ fn remove(host: &mut impl LocalHost, message: BodyKind, name: &[u8]) {
     let _fits = host.change_header(message, name, HeaderChange::Remove);
 }
 
-/// What is left of `chunks` behind `lost` bytes.
+/// The rest of `chunks` after `lost` bytes.
 fn without(mut lost: usize, mut chunks: Chunks) -> Chunks {
     let mut left = Chunks::default();
     while let Some(mut piece) = chunks.pop() {

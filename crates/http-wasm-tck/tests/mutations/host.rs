@@ -1,4 +1,4 @@
-//! A host in this process: our own, with or without a rule broken, in front of the kit's backend.
+//! This project's host with or without a broken rule, in this process, in front of the kit's backend.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
@@ -18,18 +18,18 @@ use crate::broken::Broken;
 use crate::imports::intercept;
 use crate::mutation::Mutation;
 
-/// What is wrong with the host.
+/// The fault of a host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     /// Nothing.
     None,
     /// A rule of the core.
     Rule(Mutation),
-    /// What clients get when a guest fails.
+    /// A wrong response when a guest fails.
     Answer(OnFailure),
 }
 
-/// Ways to answer when a guest fails; none of them is right.
+/// Wrong responses when a guest fails.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OnFailure {
     /// The error is in the body.
@@ -51,13 +51,13 @@ impl OnFailure {
     }
 }
 
-/// One for all hosts: each engine sets address space aside.
+/// One engine for all hosts, since each reserves address space.
 fn engine() -> &'static Engine {
     static ENGINE: LazyLock<Engine> = LazyLock::new(|| http_wasm_tower::Engine::new().expect("an engine"));
     &ENGINE
 }
 
-/// Loads the guest for a host with that fault.
+/// Loads the guest for a host with this fault.
 fn load(fault: Fault, wasm: &[u8]) -> Guest<Broken> {
     let builder = Guest::<Broken>::builder(engine()).name(format!("{fault:?}"));
     let builder = match fault {
@@ -70,7 +70,7 @@ fn load(fault: Fault, wasm: &[u8]) -> Guest<Broken> {
     builder.load(wasm).expect("the guest loads")
 }
 
-/// The rule that only the core itself can break.
+/// The core's rule for a mutation that can't be broken from outside.
 fn inner_rule(mutation: Mutation) -> Option<Rule> {
     Some(match mutation {
         Mutation::NextIsOne => Rule::AnyNextProceeds,
@@ -84,7 +84,7 @@ fn inner_rule(mutation: Mutation) -> Option<Rule> {
     })
 }
 
-/// Starts a host with this guest on a free port; it serves until the runtime ends.
+/// Starts a host with this guest on a free port. It runs until the runtime is dropped.
 pub(crate) async fn start(fault: Fault, wasm: Vec<u8>, backend: SocketAddr) -> SocketAddr {
     let loading = tokio::task::spawn_blocking(move || load(fault, &wasm));
     let guest = loading.await.expect("loading does not panic");
@@ -108,7 +108,7 @@ pub(crate) async fn start(fault: Fault, wasm: Vec<u8>, backend: SocketAddr) -> S
     address
 }
 
-/// Takes one request through the guest.
+/// Passes one request through the guest.
 async fn serve(
     fault: Fault,
     guest: &Guest<Broken>,
@@ -146,7 +146,7 @@ async fn serve(
     })
 }
 
-/// The next handler: as little of a proxy as the kit needs.
+/// The next handler: a minimal proxy.
 async fn forward(
     client: Client<HttpConnector, Body>,
     backend: SocketAddr,
@@ -159,7 +159,7 @@ async fn forward(
     }
     *request.version_mut() = Version::HTTP_11;
     drop_connection_headers(request.headers_mut());
-    // Without this hyper would frame the body of a GET, and bodies with trailers, by their length.
+    // Without this, hyper would add a length to the body of a GET, and to bodies with trailers.
     let unframed = !request.headers().contains_key(header::CONTENT_LENGTH);
     if request.headers().contains_key(header::TRAILER) {
         request.headers_mut().remove(header::CONTENT_LENGTH);

@@ -1,4 +1,4 @@
-//! The kit tests itself: hosts with one rule broken must fail the cases for that rule, and no other.
+//! Tests of the kit itself: a host with one broken rule must fail the cases for that rule, and no others.
 
 mod broken;
 mod host;
@@ -23,13 +23,13 @@ use self::table::table;
 /// How many hosts are tested at the same time.
 const AT_ONCE: usize = 16;
 
-/// Time for a case where the fault may make it hang, which is not worth waiting for.
+/// The timeout for a case that may hang because of the fault.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// Time for a case that must pass, on a busy machine too.
+/// The timeout for a case that must pass, even on a busy machine.
 const LONG: Duration = Duration::from_secs(20);
 
-/// What stands for all cases where the kit could not begin.
+/// The ID that stands for all cases if the kit couldn't start.
 const PREFLIGHT: &str = "preflight";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,7 +49,7 @@ fn every_mutation_is_listed_once() {
     assert_eq!(listed, Mutation::ALL);
 }
 
-/// With `MUTATIONS_ONLY` in the environment those alone whose names contain that.
+/// If the variable `MUTATIONS_ONLY` is set, only tests mutations whose names contain its value.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_broken_host_fails_exactly_the_cases_for_its_rule() {
     let cases = core();
@@ -73,8 +73,7 @@ async fn every_broken_host_fails_exactly_the_cases_for_its_rule() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// The cases for the rule, and of the others a sample: one of each family. With `MUTATIONS_FULL` in the environment
-/// all.
+/// The cases for the rule, and one of each other family. If the variable `MUTATIONS_FULL` is set, all cases.
 fn chosen(cases: &[Case], expected: &[&str]) -> Vec<Case> {
     let mut families = BTreeSet::new();
     let family = |case: &Case| case.id().rsplit_once('/').map(|(family, _)| family.to_owned());
@@ -86,7 +85,7 @@ fn chosen(cases: &[Case], expected: &[&str]) -> Vec<Case> {
     cases.iter().filter(is_chosen).cloned().collect()
 }
 
-/// What is wrong with these failures, if anything.
+/// Compares the failures with the expected ones. Returns a description of the differences.
 fn judge(fault: Fault, expected: &[&str], failed: &[Outcome]) -> String {
     if failed.is_empty() {
         return format!("{fault:?} survives\n");
@@ -100,8 +99,8 @@ fn judge(fault: Fault, expected: &[&str], failed: &[Outcome]) -> String {
     wrong
 }
 
-/// The failed cases. One that the fault doesn't explain gets a second chance by itself, and all the time it wants: many
-/// hosts are tested at once, and on a busy machine a case may run out of time for no other reason.
+/// The failed cases. A failure that the fault doesn't explain is repeated by itself with a longer timeout: many hosts
+/// are tested at once, and on a busy machine a case may merely have timed out.
 async fn confirmed(fault: Fault, expected: &[&str], cases: &[Case]) -> Vec<Outcome> {
     let is_expected = |outcome: &Outcome| expected.iter().any(|part| outcome.id.contains(part));
     let (mut failed, strays): (Vec<_>, Vec<_>) =
@@ -123,7 +122,7 @@ async fn failures(fault: Fault, cases: &[Case], timeout: Duration) -> Vec<Outcom
     let options = Options { address: Some(address.to_string()), timeout, ..Options::default() };
     let outcomes = match run(cases, &options, |_| ()).await {
         Ok(outcomes) => outcomes,
-        // So broken that the kit doesn't even begin.
+        // The host is so broken that the kit doesn't start.
         Err(error) => vec![Outcome {
             id: PREFLIGHT.to_owned(),
             group: "core".to_owned(),

@@ -1,22 +1,22 @@
-//! The rules that a host can have broken.
+//! The rules that can be broken.
 
 macro_rules! mutations {
     ($($(#[doc = $says:literal])+ $name:ident,)*) => {
-        /// A rule to break. The variants say how.
+        /// A broken rule.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(crate) enum Mutation {
             $($(#[doc = $says])+ $name,)*
         }
 
         impl Mutation {
-            /// All of them.
+            /// All mutations.
             pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
         }
     };
 }
 
 mutations! {
-    // Traps that don't come: the call has no effect instead.
+    // Missing traps: the call has no effect instead.
     /// Memory out of bounds for a write is ignored.
     WriteFaultIgnored,
     /// Memory out of bounds for a read is ignored.
@@ -41,7 +41,7 @@ mutations! {
     HeaderKindIgnored,
     /// An unknown body kind is ignored.
     BodyKindIgnored,
-    /// `read_body` without room answers EOF.
+    /// `read_body` without room returns EOF.
     NoRoomIgnored,
     /// A status outside 100..=999 is ignored.
     StatusRangeIgnored,
@@ -53,17 +53,17 @@ mutations! {
     LateRequestChangeIgnored,
     /// Changing the response without `buffer_response` is ignored.
     UnbufferedResponseChangeIgnored,
-    /// Reading the request body in `handle_response` without `buffer_request` answers EOF.
+    /// Reading the request body in `handle_response` without `buffer_request` returns EOF.
     LateRequestReadIgnored,
-    /// Reading the response body without `buffer_response` answers EOF.
+    /// Reading the response body without `buffer_response` returns EOF.
     UnbufferedResponseReadIgnored,
 
     // Single values.
-    /// A value longer than `buf_limit` is written in part.
+    /// A value longer than `buf_limit` is written partially.
     ValueTruncated,
-    /// The length answered is never more than `buf_limit`.
+    /// The returned length is never more than `buf_limit`.
     ValueLengthClamped,
-    /// A NUL follows the value where there is room.
+    /// A NUL follows the value if there is room.
     ValueTerminated,
     /// A value exactly as long as `buf_limit` isn't written.
     ValueExactFitRefused,
@@ -71,11 +71,11 @@ mutations! {
     ValueBufferChecked,
 
     // Lists.
-    /// A list longer than `buf_limit` is written in part.
+    /// A list longer than `buf_limit` is written partially.
     ListTruncated,
-    /// NULs stand between values, not behind each.
+    /// NULs are between values, rather than after each.
     ListSeparated,
-    /// The length counts no NULs.
+    /// The length doesn't include NULs.
     ListLengthWithoutNuls,
     /// The count is 1 whatever the number of values.
     ListCountIsOne,
@@ -83,31 +83,31 @@ mutations! {
     ListExactFitRefused,
     /// All of `buf..buf+buf_limit` must be in bounds.
     ListBufferChecked,
-    /// Names come out with capitals.
+    /// Names are capitalised.
     NamesCapitalised,
     /// Names are sorted.
     NamesSorted,
-    /// Names come out once for each value.
+    /// Names are listed once for each value.
     NamesRepeated,
     /// `host` isn't among the names.
     NamesWithoutHost,
-    /// Names match with their case.
+    /// Names match case-sensitively.
     NamesCaseSensitive,
-    /// Only the first value is seen.
+    /// Only the first value is returned.
     ValuesFirstOnly,
     /// Values are joined by commas.
     ValuesJoined,
     /// Values are decoded as UTF-8.
     ValuesLossy,
-    /// A header with an empty value is none.
+    /// A header with an empty value is treated as absent.
     ValuesEmptyIsNone,
-    /// No such header is a header with an empty value.
+    /// An absent header is treated as one with an empty value.
     ValuesNoneIsEmpty,
 
     // The request's head.
     /// `get_uri` decodes escapes.
     UriDecoded,
-    /// `get_uri` leaves the query out.
+    /// `get_uri` omits the query.
     UriWithoutQuery,
     /// `set_uri` keeps the old query.
     UriQueryKept,
@@ -115,11 +115,11 @@ mutations! {
     UriEmptyIgnored,
     /// `set_uri` merges a double slash.
     UriSlashesMerged,
-    /// `set_method` turns methods to upper case.
+    /// `set_method` converts methods to upper case.
     MethodUpperCased,
-    /// `get_protocol_version` leaves `HTTP/` out.
+    /// `get_protocol_version` omits `HTTP/`.
     ProtocolWithoutName,
-    /// `get_source_addr` leaves the port out.
+    /// `get_source_addr` omits the port.
     SourceAddrWithoutPort,
 
     // Changing headers.
@@ -131,7 +131,7 @@ mutations! {
     RemovesFirstOnly,
     /// Setting `host` has no effect.
     HostIgnored,
-    /// Connection-level headers go out.
+    /// Connection-level headers are sent.
     ConnectionHeadersPass,
     /// `content-length: 0` doesn't empty the body.
     LengthZeroIgnored,
@@ -143,15 +143,15 @@ mutations! {
     TrailersUnread,
 
     // Status, features, log.
-    /// `get_status_code` answers 200.
+    /// `get_status_code` returns 200.
     StatusIs200,
     /// `get_status_code` traps without `buffer_response`.
     StatusNeedsBuffering,
     /// An informational status traps.
     InformationalTraps,
-    /// `enable_features` echoes.
+    /// `enable_features` echoes its argument.
     FeaturesEchoed,
-    /// `enable_features` doesn't enable.
+    /// `enable_features` doesn't enable anything.
     FeaturesIgnored,
     /// Features enabled for one request stay.
     FeaturesStick,
@@ -159,7 +159,7 @@ mutations! {
     FeaturesLate,
     /// An unknown log level traps.
     LogLevelTraps,
-    /// `log_enabled` answers 2.
+    /// `log_enabled` returns 2.
     LogEnabledIsTwo,
 
     // Bodies.
@@ -167,35 +167,35 @@ mutations! {
     EofNever,
     /// EOF is reported with every read.
     EofEarly,
-    /// EOF is reported by a read of its own.
+    /// EOF is only reported by a separate read.
     EofLate,
     /// Reads don't fill the buffer.
     ReadShort,
-    /// `read_body` reads what fits into memory.
+    /// `read_body` reads only what fits into memory.
     ReadClamped,
-    /// Each write replaces the one before.
+    /// Each write replaces the previous one.
     WriteReplaces,
     /// An empty write does nothing.
     EmptyWriteIgnored,
-    /// What was read of the request is consumed under `buffer_request`.
+    /// With `buffer_request`, the part of the request that was read is consumed.
     RequestConsumed,
-    /// Of what was read under a buffering feature, the next handler or client gets the last read.
+    /// With a buffering feature, the next handler or client gets only the last read of what was read.
     LastReadOnly,
     /// A changed body keeps the old Content-Length.
     LengthKept,
     /// A response to HEAD has no Content-Length.
     HeadLengthDropped,
-    /// Trailers don't go out when the guest has touched the message.
+    /// Trailers aren't sent if the guest has touched the message.
     TrailersLost,
     /// Trailers are dropped with a body that was replaced unread.
     ReplacedBodyTrailersLost,
-    /// The `trailer` header stays as the next handler or client sent it.
+    /// The `trailer` header stays as received.
     AnnouncementKept,
     /// A response body that a guest writes gets a content-type.
     ContentTypeInvented,
-    /// A status set after a write to the response's body is lost.
+    /// A status set after a write to the response body is lost.
     StatusAfterWriteLost,
-    /// Response headers set after a write to the response's body are lost.
+    /// Response headers set after a write to the response body are lost.
     HeadersAfterWriteLost,
     /// Response headers set after the status are lost.
     HeadersAfterStatusLost,
@@ -207,7 +207,7 @@ mutations! {
     EarlyHeadersWin,
     /// Headers set before next are lost.
     EarlyHeadersLost,
-    /// Cookies set before next are lost when the next handler sets some.
+    /// Cookies set before next are lost if the next handler sets some.
     EarlyCookiesReplaced,
     /// Cookies set before next come last.
     EarlyCookiesLast,
@@ -227,6 +227,6 @@ mutations! {
     InstanceSwapped,
     /// `handle_response` isn't called.
     ResponsePhaseSkipped,
-    /// A trapped instance serves on.
+    /// A trapped instance continues to serve.
     TrappedInstanceKept,
 }

@@ -1,12 +1,12 @@
-//! Lines are short enough to be read beside others: code and prose have at most 120 columns. (rustfmt keeps code to 110
-//! where it can; what it can't break is text.)
+//! Lines of code and prose have at most 120 columns. (rustfmt keeps code to 110, except for strings that it can't
+//! break.)
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const COLUMNS: usize = 120;
 
-/// Folders that hold nothing to be read.
+/// Folders without source files.
 const SKIPPED: [&str; 5] = [".git", "target", "node_modules", "corpus", "seeds"];
 
 #[test]
@@ -44,7 +44,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn is_long(line: &str) -> bool {
-    // A word alone on its line, such as a link, can't be broken.
+    // A line with a single word, such as a link, can't be broken.
     let words = line.trim_start().trim_start_matches(['/', '!', ' ']).split_whitespace().count();
     line.chars().count() > COLUMNS && words > 1
 }
@@ -53,7 +53,7 @@ fn long_lines(text: &str) -> Vec<usize> {
     text.lines().enumerate().filter(|(_, line)| is_long(line)).map(|(index, _)| index + 1).collect()
 }
 
-/// Without tables, code blocks, and what links lead to.
+/// Long lines, ignoring tables, code blocks and link targets.
 fn long_lines_of_markdown(text: &str) -> Vec<usize> {
     let (mut long, mut is_code) = (Vec::new(), false);
     for (index, line) in text.lines().enumerate() {

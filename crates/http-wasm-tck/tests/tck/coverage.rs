@@ -7,7 +7,7 @@ use http_wasm_tck::case::{Case, Host, Phase};
 use http_wasm_tck::cases;
 use http_wasm_tck::guest::{Answer, Function};
 
-// A function that one of them has and the other hasn't doesn't compile.
+// This doesn't compile if one of them has a function that the other lacks.
 const _: () =
     assert!(Function::ALL.len() == FUNCTIONS.len(), "the kit and the core have different functions");
 

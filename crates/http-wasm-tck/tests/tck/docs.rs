@@ -1,4 +1,4 @@
-//! docs/conformance.md says what the kit has.
+//! Checks docs/conformance.md against the kit.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The kit's own promises: what its cases cover, and how it treats hosts that are not set up. And how long the lines of
-//! the whole repository are.
+//! What the kit's cases cover, and how it treats hosts that aren't set up. Also checks the line length in the entire
+//! repository.
 
 mod columns;
 mod coverage;

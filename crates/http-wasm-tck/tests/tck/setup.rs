@@ -1,4 +1,4 @@
-//! Hosts that are not set up for the kit, and the kit's own backend.
+//! Hosts that aren't set up for the kit, and the kit's backend.
 
 use http_wasm_tck::backend::Backend;
 use http_wasm_tck::case::Http;
@@ -17,7 +17,7 @@ async fn a_host_that_does_not_forward_is_told_apart_from_one_without_the_guest()
     let error = against(nobody.to_string()).await;
     assert!(error.contains("tck backend"), "{error}");
 
-    // A host that forwards everything and runs no guest: the backend itself.
+    // The backend acts as a host that doesn't run a guest.
     let backend = Backend::bind("127.0.0.1:0").await.unwrap();
     let address = backend.local_addr().unwrap().to_string();
     let serving = tokio::spawn(backend.serve());

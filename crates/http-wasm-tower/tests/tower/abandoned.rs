@@ -1,4 +1,4 @@
-//! Clients that go away while a guest computes: the call goes on, and the instance is kept.
+//! Clients that disconnect while a guest is computing: the call continues, and the instance is kept.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -14,7 +14,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use crate::guests::*;
 use crate::support::*;
 
-/// Polls once, which is until the guest has computed for a few milliseconds.
+/// Polls once, during which the guest computes for a few milliseconds.
 fn begin(call: std::pin::Pin<&mut impl Future>) {
     assert!(call.poll(&mut Context::from_waker(Waker::noop())).is_pending(), "it computes for longer");
 }
@@ -122,10 +122,10 @@ fn without_a_runtime_the_instance_of_an_abandoned_call_is_dropped() {
     assert_eq!((stats.live, stats.abandoned, stats.dropped_cancelled), (0, 0, 1), "{stats:?}");
 }
 
-/// A guest that computes for some milliseconds per request, and is known for it.
+/// A guest that computes for a few milliseconds per request, and has been classified as heavy.
 async fn heavy() -> http_wasm_tower::Guest {
     let text = format!("{COMPUTE}{}", phases("(call $compute (i32.const 4000000))", "(drop (i32.const 0))"));
-    // Of its own, since the others' guests keep no threads busy then.
+    // A new engine, so that guests of other tests don't take its threads.
     let engine = Engine::new().unwrap();
     let module = module(NO_FEATURES, &text);
     let load = || http_wasm_tower::Guest::load(&engine, module.as_bytes()).unwrap();
@@ -146,7 +146,7 @@ async fn requests_for_a_heavy_guest_wait_for_a_compute_permit_before_an_instance
         assert_eq!(response.unwrap().unwrap().status(), 200);
     }
     let threads = std::thread::available_parallelism().unwrap().get() as u64;
-    // A few more, as an instance is returned a moment after its permit.
+    // There may be a few more, since an instance is returned shortly after its permit.
     let stats = guest.stats();
     assert!(stats.created <= 2 * threads + 4, "{stats:?}");
 }

@@ -1,4 +1,4 @@
-//! Bodies, byte for byte: every size at a buffer's edge, by small and large steps, buffered and not, over each framing.
+//! Bodies, byte for byte: sizes around a buffer's size, in small and large steps, buffered or not, with each framing.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::*;
 const SIZES: [usize; 7] = [0, 1, 4095, 4096, 4097, 65_537, 5_000_000];
 const STEPS: [u32; 3] = [64, 2048, 1024 * 1024];
 
-/// What reads a body of `KIND` by `STEP` to its end, and counts. It traps on a short read without EOF.
+/// Reads a body of `KIND` to its end in steps of `STEP`, and counts the bytes. Traps on a short read without EOF.
 const READ_ALL: &str = r#"
     (local $read i64) (local $len i32) (local $total i32)
     (loop $more
@@ -30,7 +30,7 @@ const READ_ALL: &str = r#"
     (i32.store (global.get $buf) (local.get $total))
     AFTER"#;
 
-/// Inverts the lowest bit of all that was read, and writes it.
+/// Inverts the lowest bit of each byte that was read, and writes the result.
 const REWRITE: &str = r#"
     (local.set $at (global.get $buf))
     (block $done (loop $next
@@ -81,7 +81,7 @@ fn framed(framing: Framing, bytes: &Bytes) -> Body {
     let bytes = bytes.clone();
     match framing {
         Framing::Length => bytes.into_body(),
-        // In pieces whose size isn't a multiple of anything.
+        // In pieces of an odd size.
         Framing::Chunked => streamed(stream::unfold(bytes, |mut rest| async {
             (!rest.is_empty()).then(|| {
                 let piece = rest.split_to(rest.len().min(30_011));
@@ -91,7 +91,7 @@ fn framed(framing: Framing, bytes: &Bytes) -> Body {
     }
 }
 
-/// Answers with the body it received and the framing it came in. Fails the test when a length is wrong.
+/// Answers with the received body and its framing. Fails the test if a length is wrong.
 async fn report(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let body = collect(body).await;
@@ -106,7 +106,7 @@ async fn report(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     Ok(response)
 }
 
-/// Sends every size by every step, over HTTP/1.1 with a length and chunked, and over HTTP/2.
+/// Sends every size with every step, over HTTP/1.1 with a length and chunked, and over HTTP/2.
 async fn each_way(guest: impl Fn(u32) -> Guest, check: impl Fn(&Bytes, Bytes, &str, Framing, bool, u32)) {
     for step in STEPS {
         let guest = guest(step);
@@ -139,7 +139,7 @@ async fn with_buffer_request_the_next_handler_gets_the_whole_request_in_its_old_
         |sent, received, seen, framing, is_http1, _| {
             same(sent, &received);
             match framing {
-                // A client may send an empty body without saying so.
+                // A client may send an empty body without a length.
                 Framing::Length if sent.is_empty() => assert!(["", "0"].contains(&seen)),
                 Framing::Length => assert_eq!(seen, sent.len().to_string()),
                 Framing::Chunked => assert_eq!(seen, if is_http1 { "chunked" } else { "" }),
@@ -156,7 +156,7 @@ async fn without_buffer_request_what_the_guest_reads_is_consumed() {
         |sent, received, seen, framing, is_http1, _| {
             same(&Bytes::new(), &received);
             match (sent.is_empty(), framing) {
-                // Nothing was taken away.
+                // Nothing was consumed.
                 (true, Framing::Chunked) => assert_eq!(seen, if is_http1 { "chunked" } else { "" }),
                 (true, Framing::Length) => assert!(["", "0"].contains(&seen)),
                 (false, _) => assert_eq!(seen, "0"),
@@ -208,7 +208,7 @@ async fn a_partially_read_request_reaches_the_next_handler_whole_or_from_there_o
     }
 }
 
-/// Answers `/size` with that many bytes, of known length for GET, else in chunks.
+/// Answers `/size` with this many bytes, of known length for GET, and in chunks otherwise.
 async fn produce(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let size = request.uri().path()[1..].parse().expect("a number");
     let framing = if request.method() == "GET" { Framing::Length } else { Framing::Chunked };
@@ -241,7 +241,7 @@ async fn with_buffer_response_the_client_gets_the_whole_response_in_its_old_fram
             match framing {
                 _ if produced.is_empty() => assert!(length.is_empty() || length == "0"),
                 Framing::Length => assert_eq!(length, produced.len().to_string()),
-                // What has been read to its end before the head goes out may have a length by now.
+                // A body that was read to its end before the head is sent may have a length by now.
                 Framing::Chunked => assert!(length.is_empty() || length == produced.len().to_string()),
             }
         },

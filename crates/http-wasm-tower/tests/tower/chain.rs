@@ -8,7 +8,8 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use crate::guests::*;
 use crate::support::*;
 
-/// A service behind two guests, the first outermost: as a chain, and as two layers, which must behave alike.
+/// A service behind two guests, of which the first is outermost: as a chain, and as two layers, which must behave
+/// identically.
 async fn behind<S>(first: Guest, second: Guest, inner: S) -> [std::net::SocketAddr; 2]
 where
     S: tower::Service<Request<Body>, Response = Response<Body>, Error = std::convert::Infallible>
@@ -24,7 +25,7 @@ where
     [serve(chain).await, serve(layers).await]
 }
 
-/// Clients of both protocol versions to each of these.
+/// Clients of both protocol versions for each of these servers.
 async fn clients(addrs: [std::net::SocketAddr; 2]) -> Vec<Client> {
     let mut clients = Vec::new();
     for addr in addrs {

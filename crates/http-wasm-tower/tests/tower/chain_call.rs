@@ -1,4 +1,4 @@
-//! A chain that is called without tower, and what it tells its observer.
+//! A chain that is called without tower, and the calls of its observer.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -66,7 +66,7 @@ fn plain() -> Guest {
     around(NO_FEATURES, "", "")
 }
 
-/// Reads the request's body, and the response's.
+/// Reads the request body and the response body.
 fn reader() -> Guest {
     around(BUFFER_REQUEST | BUFFER_RESPONSE, &read_all(0), &read_all(1))
 }
@@ -176,7 +176,7 @@ async fn a_chain_dropped_in_a_guest_loses_only_that_guests_instance() {
             "request" => (Body::new(body), Body::empty()),
             _ => (Body::empty(), Body::new(body)),
         };
-        // The ledger reads bodies too, so it must not be the one that waits.
+        // The ledger reads bodies too, so a different guest must wait.
         let chain = if phase == "request" { Chain::new([waiting.clone(), inner.clone()]) } else { chain };
         {
             let request = Request::post("/").body(request).unwrap();

@@ -1,5 +1,5 @@
-//! Guests of every kind in one server at once, healthy and not, under load from clients of which many hang up. A
-//! process of its own: what the other tests hold doesn't count.
+//! Healthy and failing guests of every kind in one server, under load from clients of which many disconnect. This runs
+//! in a separate process, so that the memory of other tests doesn't count.
 
 #![expect(clippy::print_stdout, reason = "figures, for longer runs")]
 
@@ -19,10 +19,10 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use crate::guests::*;
 use crate::support::*;
 
-/// How long there is load, in seconds.
+/// Duration of the load, in seconds.
 const SECONDS: u64 = 3;
 
-/// For a longer run.
+/// The variable that sets it, for longer runs.
 const SECONDS_VARIABLE: &str = "HTTP_WASM_CHAOS_SECONDS";
 
 #[test]
@@ -70,7 +70,7 @@ fn guests() -> Vec<(&'static str, Guest, bool)> {
 fn in_its_own_process() {
     let server = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let server = server.expect("a runtime can be made");
-    // Clients have a thread of their own, so that what they wait for is the server.
+    // Clients have a separate thread, so that they only wait for the server.
     let clients = Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
     clients.block_on(run(server.handle()));
 }
@@ -78,14 +78,14 @@ fn in_its_own_process() {
 async fn run(server: &Handle) {
     let seconds = std::env::var(SECONDS_VARIABLE).map_or(SECONDS, |text| text.parse().expect("a number"));
     let guests = guests();
-    // Once before, so that what is only made once is there.
+    // Warm up, so that one-time allocations aren't counted.
     load(server, &guests, Duration::from_millis(300)).await;
     let before = quiet(server, &guests).await;
     let served = load(server, &guests, Duration::from_secs(seconds)).await;
     let after = quiet(server, &guests).await;
     println!("{served:?}\n{before:?}\n{after:?}");
     assert!(served.healthy > 0 && served.others > 0 && served.hung_up > 0, "{served:?}");
-    // Not a latency target: a client that waits this long has been forgotten.
+    // This isn't a latency target: a client that waits this long was forgotten.
     assert!(served.worst < TIMEOUT / 2, "{served:?}");
     assert_eq!((after.tasks, after.files), (before.tasks, before.files));
     if let (Some(before), Some(after)) = (before.resident, after.resident) {
@@ -100,7 +100,7 @@ async fn run(server: &Handle) {
     }
 }
 
-/// What the clients saw.
+/// The clients' results.
 #[derive(Debug)]
 struct Served {
     healthy: u64,
@@ -109,7 +109,7 @@ struct Served {
     worst: Duration,
 }
 
-/// What there is while nothing goes on.
+/// Resources in use while the server is idle.
 #[derive(Debug)]
 struct Quiet {
     tasks: usize,
@@ -118,7 +118,7 @@ struct Quiet {
     resident: Option<u64>,
 }
 
-/// Waits until nothing goes on any more.
+/// Waits until the server is idle.
 async fn quiet(server: &Handle, guests: &[(&str, Guest, bool)]) -> Quiet {
     for (_, guest, _) in guests {
         all_idle(guest).await;
@@ -140,10 +140,10 @@ fn resident() -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Serves all guests, each on a path of its own, and sends requests for so long.
+/// Serves all guests, each on its own path, and sends requests for this long.
 async fn load(server: &Handle, guests: &[(&'static str, Guest, bool)], length: Duration) -> Served {
     let inner = service_fn(|request: Request<Body>| async move {
-        // Whether the client's body breaks off is not this handler's business.
+        // This handler ignores whether the client's body is complete.
         let _ = http_body_util::BodyExt::collect(request.into_body()).await;
         Ok::<_, Infallible>(Response::new("hello".into_body()))
     });
@@ -168,7 +168,7 @@ async fn load(server: &Handle, guests: &[(&'static str, Guest, bool)], length: D
     let counts = Arc::new(counts);
     let end = Instant::now() + length;
     let clients = guests.iter().flat_map(|(name, _, healthy)| {
-        // Two of each kind, and twice as many of those that must not be hurt.
+        // Two of each kind, and twice as many of the healthy ones.
         let count = if *healthy { 4 } else { 2 };
         (0..count).map(|client| tokio::spawn(ask(addr, name, *healthy, client, end, counts.clone())))
     });
@@ -183,7 +183,8 @@ async fn load(server: &Handle, guests: &[(&'static str, Guest, bool)], length: D
     Served { healthy, others, hung_up, worst }
 }
 
-/// One client's requests, each on a connection of its own. The longest that a healthy guest's one took.
+/// Sends the requests of one client, each on a new connection. Returns the longest time of a request to a healthy
+/// guest.
 async fn ask(
     addr: std::net::SocketAddr,
     name: &'static str,
@@ -202,8 +203,8 @@ async fn ask(
         ))
         .await;
         raw.send([b'x'; 100]).await;
-        // Of a healthy guest's clients every second one stays. A loop goes on until its deadline though its client is
-        // gone, as nobody reads its body: those stay, or there would soon be a hundred loops.
+        // Half of the clients of healthy guests stay. Clients of looping guests stay as well: a loop continues until
+        // its deadline even if its client has disconnected, so there would soon be a hundred of them.
         let goes = match name {
             "loops" => false,
             _ if healthy => client % 2 == 1,
@@ -221,7 +222,7 @@ async fn ask(
             tokio::time::sleep(Duration::from_millis(random.below(20))).await;
         }
         let mut answer = Vec::new();
-        // A guest that fails doesn't wait for the rest of the body, and the server may have closed by now.
+        // A failing guest doesn't wait for the rest of the body, and the server may have closed the connection by now.
         let rest = tokio::io::AsyncWriteExt::write_all(&mut raw.0, &[b'x'; 100]).await;
         let read = soon(raw.0.read_to_end(&mut answer)).await;
         if healthy {

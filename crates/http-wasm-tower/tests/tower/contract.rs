@@ -62,7 +62,7 @@ async fn request_and_response_may_have_any_body() {
     );
 }
 
-/// May be called only where it was polled ready; a clone starts afresh.
+/// A service that may only be called after it was polled ready. A clone isn't ready.
 #[derive(Default)]
 struct Strict {
     ready: bool,
@@ -208,7 +208,7 @@ async fn concurrent_requests_each_get_their_own_instance_on_a_multi_threaded_run
 
 #[test]
 fn a_guest_that_starts_slowly_can_be_loaded_inside_a_runtime() {
-    // Far beyond one epoch tick, at which a guest gives way to others.
+    // Much longer than an epoch, at the end of which a guest yields.
     let module = module(
         NO_FEATURES,
         "(func $spin (local $i i32)
@@ -261,9 +261,9 @@ async fn a_guest_that_answers_itself_holds_no_permit_of_the_inner_service() {
     );
     let one_at_a_time = tower::limit::ConcurrencyLimit::new(service_fn(mirror), 1);
     let service = HttpWasmLayer::new(guest).layer(one_at_a_time);
-    // Often enough for the guest to be known as quick, and be run in the call.
+    // Often enough for the guest to be classified as quick, so that it runs within `call`.
     for _ in 0..200 {
-        // Kept after its request, as a connection keeps its service.
+        // Kept alive after its request, as a connection keeps its service.
         let mut kept = service.clone();
         let kept_ready = ServiceExt::<Request<Body>>::ready(&mut kept).await.expect("it can't fail");
         kept_ready.call(get("/")).await.expect("it can't fail");

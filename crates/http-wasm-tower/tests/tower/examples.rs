@@ -1,4 +1,4 @@
-//! The examples do what they say.
+//! The examples.
 
 use futures_util::{StreamExt as _, stream};
 use http::Request;
@@ -79,7 +79,7 @@ async fn a_unary_grpc_call_passes_the_guest_of_the_tonic_example() {
     let (_, mut client) = talk().await;
     let response = shout(&mut client, authorized(Text { text: "hello".into() })).await.unwrap();
     assert_eq!(response.get_ref().text, "HELLO");
-    // A client's metadata are the headers and, for unary calls, the trailers.
+    // For a client, metadata are the headers and, for unary calls, the trailers.
     assert_eq!(response.metadata().get("x-guest").unwrap(), "was here");
 }
 

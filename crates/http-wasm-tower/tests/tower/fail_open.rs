@@ -1,4 +1,4 @@
-//! Guests that fail open, over real HTTP: what goes on is what came.
+//! Guests that fail open, over real HTTP: messages pass as received.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,14 +12,14 @@ fn open(features: u32, before: &str, after: &str) -> Guest {
     guest_with(|builder| builder.on_failure(OnFailure::Open), features, &phases(before, after))
 }
 
-/// Changes all of the request, and the response as far as it can be set by then.
+/// Changes everything in the request, and everything in the response that can be set in `handle_request`.
 const SPOIL: &str = "(call $set_method {PUT}) (call $set_uri {/spoiled}) \
      (call $set_header_value (i32.const 0) {x-a} {spoiled})
     (call $write_body (i32.const 0) {spoiled}) (call $set_header_value (i32.const 2) {x-t} {spoiled})
     (call $set_status_code (i32.const 418)) (call $set_header_value (i32.const 1) {x-a} {spoiled})
     (call $write_body (i32.const 1) {spoiled})";
 
-/// Changes all of the response.
+/// Changes everything in the response.
 const SPOIL_RESPONSE: &str = "(call $set_status_code (i32.const 418))
     (call $set_header_value (i32.const 1) {x-a} {spoiled}) (call $write_body (i32.const 1) {spoiled})
     (call $set_header_value (i32.const 3) {x-t} {spoiled})";

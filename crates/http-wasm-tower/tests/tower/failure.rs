@@ -1,4 +1,4 @@
-//! What a client gets when a guest fails, and what the server learns.
+//! What a client gets when a guest fails, and what the server can see.
 
 use std::sync::Arc;
 
@@ -195,7 +195,7 @@ async fn a_refused_instance_is_a_503_with_retry_after_for_that_request_only() {
     let mut first = std::pin::pin!(call(&guest, inner.clone(), get("/")));
     assert!(is_pending(first.as_mut()).await);
 
-    // The second instance would need the directory again.
+    // A second instance would need the directory again.
     std::fs::remove_dir(&mounted).unwrap();
     let response = call(&guest, inner.clone(), get("/")).await;
     assert_eq!(response.status(), 503);
@@ -246,7 +246,7 @@ fn held() -> (
 
 #[tokio::test]
 async fn a_guest_that_traps_when_it_is_restarted_fails_only_that_request() {
-    // What the subscriber wants can differ from one start-up to the next.
+    // What the subscriber has enabled can differ from one start-up to the next.
     let guest = guest(
         NO_FEATURES,
         r#"(func $unless_debugged (if (call $log_enabled (i32.const -1)) (then unreachable)))
@@ -260,7 +260,8 @@ async fn a_guest_that_traps_when_it_is_restarted_fails_only_that_request() {
         .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
         .with_writer(std::io::sink)
         .finish();
-    // Were there one subscriber alone, what a thread without any says first would count as unwanted by all.
+    // If there were only one subscriber, an event first emitted on a thread without any would be considered disabled
+    // everywhere.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let debugging = tracing_subscriber::util::SubscriberInitExt::set_default(debugging);
     let response = call(&guest, inner.clone(), get("/")).await;

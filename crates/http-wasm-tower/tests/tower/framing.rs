@@ -1,4 +1,4 @@
-//! Framing and connection headers, as they stand on the wire.
+//! Framing and connection headers on the wire.
 
 use std::convert::Infallible;
 
@@ -15,7 +15,7 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
 const REWRITE: &str = "(call $write_body (i32.const 1) {rewritten})";
 
-/// Twelve bytes with their length told, an etag, and no more.
+/// Twelve bytes with a content-length and an etag.
 async fn twelve_bytes(_: Request<Body>) -> Result<Response<Body>, Infallible> {
     let response = Response::builder().header("etag", "x").header("content-length", "12");
     Ok(response.body("twelve bytes".into_body()).unwrap())
@@ -59,7 +59,7 @@ async fn a_rewritten_response_has_its_own_length() {
 
 #[tokio::test]
 async fn a_response_that_a_guest_has_read_gets_its_actual_length() {
-    /// As a client that has decoded the chunks may hand it on.
+    /// A response with contradictory framing, as from a client that has decoded the chunks but kept the header.
     async fn contradicts(_: Request<Body>) -> Result<Response<Body>, Infallible> {
         let response =
             Response::builder().header("content-length", "1").header("transfer-encoding", "chunked");
@@ -120,7 +120,7 @@ async fn a_response_to_head_keeps_the_length_of_the_response_to_get() {
     let head = GET.replace("GET", "HEAD");
     for (guest, length) in [
         (around(BUFFER_RESPONSE, "", ""), 12),
-        // The length that the next handler declares, because a client that sends HEAD doesn't get the body.
+        // The length that the next handler declares, since the response to HEAD has no body.
         (around(BUFFER_RESPONSE, "", REWRITE), 12),
         (
             around(
@@ -180,7 +180,7 @@ async fn a_304_keeps_its_length_and_has_no_body_and_a_204_has_neither() {
     };
     for guest in [around(BUFFER_RESPONSE, "", ""), around(BUFFER_RESPONSE, "", REWRITE)] {
         let addr = serve_guest(&guest, status(304)).await;
-        // Over HTTP/1.1, hyper takes the length of a 304 out itself.
+        // Over HTTP/1.1, hyper removes the length of a 304.
         assert_eq!(exchange(addr, GET).await, "HTTP/1.1 304 Not Modified\r\nconnection: close\r\n\r\n");
         let response = Client::http2(addr).await.send(get("/")).await;
         assert_eq!((response.status().as_u16(), header(&response, "content-length")), (304, "12"));

@@ -1,4 +1,4 @@
-//! Guests in a few lines of WAT, and what they say of themselves.
+//! Guests in a few lines of WAT, and their statistics.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -38,9 +38,9 @@ const ABI: [(&str, &str); 19] = [
     ("set_status_code", "(param i32)"),
 ];
 
-/// The rest of a module of which `text` is the part that matters: imports what is called, exports a memory, turns
-/// `{some text}` into its offset and length, and passes the request on, the response back where `text` says nothing
-/// else. From `$buf` on, 1 MiB and more is free.
+/// Completes `text` to a module: imports the functions that are called, exports a memory, replaces `{some text}` with
+/// its offset and length, and adds default functions that let messages pass. At least 1 MiB of memory from `$buf` on is
+/// free.
 pub(crate) fn module(features: u32, text: &str) -> String {
     let start = match features {
         0 => String::new(),
@@ -77,7 +77,7 @@ pub(crate) fn module(features: u32, text: &str) -> String {
     module + ")"
 }
 
-/// Reads the whole of a body, 100 bytes at a time.
+/// Reads an entire body, 100 bytes at a time.
 pub(crate) fn read_all(kind: u32) -> String {
     format!(
         "(loop $more (br_if $more (i64.eqz (i64.shr_u
@@ -98,20 +98,20 @@ pub(crate) fn limited_guest(limits: Limits, features: u32, text: &str) -> Guest 
     guest_with(|builder| builder.limits(limits), features, text)
 }
 
-/// A guest with settings of its own.
+/// A guest with these settings.
 pub(crate) fn guest_with(
     settings: impl FnOnce(GuestBuilder) -> GuestBuilder + Send,
     features: u32,
     text: &str,
 ) -> Guest {
     let module = module(features, text);
-    // On a thread of its own, because compiling would block an executor's.
+    // On a separate thread, since compiling would block one of the executor.
     let load = || settings(Guest::builder(engine())).load(module.as_bytes());
     let guest = std::thread::scope(|threads| threads.spawn(load).join().expect("loading doesn't panic"));
     guest.unwrap_or_else(|error| panic!("{error}\n{module}"))
 }
 
-/// A guest with this between the phases: `before` in `handle_request`, then `after` in `handle_response`.
+/// A guest that runs `before` in `handle_request` and `after` in `handle_response`.
 pub(crate) fn around(features: u32, before: &str, after: &str) -> Guest {
     guest(features, &phases(before, after))
 }
@@ -124,20 +124,21 @@ pub(crate) fn phases(before: &str, after: &str) -> String {
     )
 }
 
-/// Counts, in the instance's memory, exchanges begun, exchanges ended, and those of them with `is_error`.
-/// `/ledger` isn't counted; the three numbers come before the next handler's body. All other bodies are read.
+/// Counts in the instance's memory how many exchanges were begun, how many have ended, and how many of those with
+/// `is_error`. Reads all bodies. A request for `/ledger` isn't counted; the three numbers precede the body of its
+/// response.
 pub(crate) fn ledger() -> Guest {
     guest(BUFFER_REQUEST | BUFFER_RESPONSE, LEDGER)
 }
 
-/// The same, but it reads no bodies, and so can't be cut off in them.
+/// The same, without reading bodies, so that it can't be interrupted while doing so.
 pub(crate) fn ledger_only() -> Guest {
     let text =
         LEDGER.replace("(call $read_all (i32.const 0))", "").replace("(call $read_all (i32.const 1))", "");
     guest(BUFFER_REQUEST | BUFFER_RESPONSE, &text)
 }
 
-/// The same, but it computes for a tenth of a second or so before it counts a request, and then does `then`.
+/// The same, but it computes for about a tenth of a second before it counts a request, and then runs `then`.
 pub(crate) fn ledger_that_computes(then: &str) -> Guest {
     let text = LEDGER
         .replace("(call $read_all (i32.const 0))", &format!("(call $compute (i32.const 100000000)) {then}"))
@@ -146,7 +147,7 @@ pub(crate) fn ledger_that_computes(then: &str) -> Guest {
     limited_guest(limits, BUFFER_REQUEST | BUFFER_RESPONSE, &format!("{COMPUTE}{text}"))
 }
 
-/// A function that computes for about as many nanoseconds.
+/// A function that computes for about `$rounds` nanoseconds.
 pub(crate) const COMPUTE: &str = "(func $compute (param $rounds i32)
     (loop $more
         (local.set $rounds (i32.sub (local.get $rounds) (i32.const 1)))
@@ -184,7 +185,7 @@ pub(crate) struct Ledger {
     pub(crate) errors: u32,
 }
 
-/// The ledgers of all idle instances: as many requests at once, so that each gets another one.
+/// The ledgers of all idle instances, fetched with concurrent requests so that each gets a different instance.
 pub(crate) async fn ledgers(guest: &Guest) -> Vec<Ledger> {
     let all = guest.stats().idle as usize;
     let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(all));
@@ -205,7 +206,7 @@ pub(crate) async fn ledgers(guest: &Guest) -> Vec<Ledger> {
     soon(futures_util::future::join_all(requests)).await
 }
 
-/// Waits until every instance is idle again, and this many are.
+/// Waits until every instance is idle, and there are `count` of them.
 pub(crate) async fn idle(guest: &Guest, count: u64) {
     reaches(guest, "all its instances idle, and as many as expected", |stats| {
         (stats.idle, stats.live) == (count, count)
@@ -218,7 +219,7 @@ pub(crate) async fn all_idle(guest: &Guest) {
     reaches(guest, "all its instances idle", |stats| stats.idle == stats.live).await;
 }
 
-/// Waits until the guest's pool is as it should be.
+/// Waits until the statistics of the guest's pool satisfy `holds`.
 pub(crate) async fn reaches(guest: &Guest, what: &str, holds: impl Fn(&PoolStats) -> bool) {
     let wait = async {
         while !holds(&guest.stats()) {

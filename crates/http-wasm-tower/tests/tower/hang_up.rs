@@ -1,5 +1,5 @@
-//! Clients that go away. An exchange that was let through gets its clean-up; one whose guest waits for a body loses its
-//! instance; nothing stays behind. Guests that compute are in `abandoned`.
+//! Clients that disconnect. An exchange whose request has proceeded gets its clean-up call, and one whose guest waits
+//! for a body loses its instance. Nothing leaks. `abandoned` tests guests that are computing.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -85,7 +85,7 @@ async fn a_disconnect_in_the_response_body_does_not_affect_the_instance() {
     idle(&guest, 1).await;
 }
 
-/// Gives way to others, now and then, as I/O does.
+/// Yields at random, as I/O does.
 async fn dawdle(random: u64) {
     for _ in 0..random % 4 {
         tokio::task::yield_now().await;
@@ -118,7 +118,7 @@ async fn five_hundred_random_client_disconnects_leak_nothing() {
                 let response = service.oneshot(request).await.unwrap();
                 response.into_body().collect().await.unwrap();
             });
-            // One poll, one chance to go.
+            // Each poll is a chance to disconnect.
             std::future::poll_fn(|cx| {
                 if polls == 0 {
                     return std::task::Poll::Ready(());
@@ -144,21 +144,21 @@ async fn five_hundred_random_client_disconnects_leak_nothing() {
     );
 }
 
-/// Opens this many connections, and cuts each at some byte of its request or some moment after it.
+/// Opens this many connections, and cuts each at a random byte of its request, or at a random time after it.
 async fn cut_connections(addr: std::net::SocketAddr, count: u64) {
     const REQUEST: &str = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
         10\r\n0123456789abcdef\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
     let clients = (0..count).map(|client| {
         tokio::spawn(async move {
             let mut random = Random(client * 104_729 + 1);
-            // Spread out, because a listener's backlog is short.
+            // Spread out, because the listener's backlog is short.
             tokio::time::sleep(Duration::from_micros(random.below(count * 600))).await;
             let mut raw = Raw::connect(addr).await;
             let cut = random.below(REQUEST.len() as u64 * 2) as usize;
             raw.send(&REQUEST[..cut.min(REQUEST.len())]).await;
             tokio::time::sleep(Duration::from_micros(random.below(20_000))).await;
             if random.below(2) == 0 {
-                // A reset rather than an orderly end.
+                // A reset rather than an orderly close.
                 let _ = raw.0.set_zero_linger();
             }
         })
@@ -168,7 +168,7 @@ async fn cut_connections(addr: std::net::SocketAddr, count: u64) {
     }
 }
 
-/// Takes its time, and counts how often it was called.
+/// A handler that is slow and counts its calls.
 fn slow_handler(
     calls: Arc<AtomicU64>,
 ) -> impl tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
@@ -179,7 +179,7 @@ fn slow_handler(
     service_fn(move |request: Request<Body>| {
         let call = calls.fetch_add(1, Ordering::Relaxed);
         async move {
-            // Whether the client's body breaks off is not this handler's business.
+            // This handler ignores whether the client's body is complete.
             let _ = request.into_body().collect().await;
             tokio::time::sleep(Duration::from_millis(call % 20)).await;
             Ok(Response::new(slow_body(50, call + 1)))
@@ -196,7 +196,7 @@ async fn five_hundred_connections_closed_at_random_leak_nothing() {
     all_idle(&guest).await;
     let stats = guest.stats();
     assert_eq!(stats.dropped_unclean, 0, "{stats:?}");
-    // Over HTTP/1.1 a hang-up inside the guest is a request body that ends in an error.
+    // Over HTTP/1.1, a disconnect while the guest runs is a request body that ends in an error.
     assert_eq!(stats.dropped_failed, 0, "{stats:?}");
     assert!(stats.dropped_cancelled > 0, "no client was cut off inside the guest");
     let ledgers = ledgers(&guest).await;
@@ -214,7 +214,7 @@ async fn every_exchange_of_five_hundred_closed_connections_is_cleaned_up() {
     assert_eq!((stats.dropped_failed, stats.dropped_unclean), (0, 0), "{stats:?}");
     let ledgers = ledgers(&guest).await;
     let sum = |field: fn(&Ledger) -> u32| ledgers.iter().map(field).sum::<u32>();
-    // On a busy machine a guest may be at an epoch tick, giving way to others, when its client goes: then it goes on
+    // On a busy machine, a guest may have yielded at the end of an epoch when its client disconnects. It then continues
     // without the next handler.
     assert!(u64::from(sum(|ledger| ledger.begun)) >= calls.load(Ordering::Relaxed));
     assert_eq!(sum(|ledger| ledger.begun), sum(|ledger| ledger.ended));

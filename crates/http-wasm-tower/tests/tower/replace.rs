@@ -103,7 +103,7 @@ async fn the_old_guest_is_dropped_once_its_requests_end() {
     idle(&stats, 1).await;
     let given_back = cell.replace(signer("new"));
     drop(given_back);
-    // The one handle left is this test's.
+    // The only handle left is that of this test.
     assert_eq!(stats.stats().live, 1);
     assert_eq!(cell.current().stats().live, 1);
 }

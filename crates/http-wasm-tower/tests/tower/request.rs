@@ -1,4 +1,4 @@
-//! What a guest learns of a request, and what its changes do to what the next handler sees.
+//! What a guest sees of a request, and how its changes affect what the next handler sees.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use crate::guests::*;
 use crate::support::*;
 
-/// Answers with what a function that fills a buffer says.
+/// Answers with the value of a function that fills a buffer.
 fn teller(function: &str) -> Guest {
     around(
         NO_FEATURES,
@@ -86,7 +86,7 @@ async fn the_host_header_is_present_in_either_protocol_version() {
     for mut client in Client::both(addr).await {
         assert_eq!(header(&client.send(get("/")).await, "x-told"), "example.com");
     }
-    // In absolute form the authority is that of the target, which may stand beside a host header.
+    // In absolute form, the target has the authority, in addition to a host header.
     let answer =
         exchange(addr, "GET http://a.example/ HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n")
             .await;

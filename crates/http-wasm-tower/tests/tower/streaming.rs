@@ -1,4 +1,4 @@
-//! What a guest doesn't ask for streams past it, in constant memory and with backpressure.
+//! Bodies that a guest doesn't read are streamed, in constant memory and with back-pressure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::support::*;
 const CHUNK: usize = 64 * 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
 
-/// This many bytes in chunks, and a count of those handed out.
+/// A body of this many bytes in chunks, and a counter of the bytes produced.
 fn produced(bytes: u64) -> (Body, Arc<AtomicU64>) {
     let count = Arc::new(AtomicU64::new(0));
     let counter = count.clone();
@@ -29,7 +29,7 @@ fn produced(bytes: u64) -> (Body, Arc<AtomicU64>) {
     (streamed(stream::iter(chunks)), count)
 }
 
-/// Sets a response header, with every feature on and nothing read.
+/// Sets a response header with every feature enabled, without reading anything.
 fn decorator() -> Guest {
     around(
         BUFFER_REQUEST | BUFFER_RESPONSE | TRAILERS,
@@ -79,7 +79,7 @@ async fn a_gibibyte_passes_a_guest_that_reads_its_beginning_one_chunk_at_a_time(
     let mut consumed = 0;
     while let Some(frame) = body.frame().await {
         consumed += frame.unwrap().into_data().unwrap().len() as u64;
-        // The two chunks that the guest read of, and one that told whether there is more.
+        // The two chunks that the guest has read from, and one to find out whether there are more.
         assert!(count.load(Ordering::Relaxed) - consumed <= 3 * CHUNK as u64, "the producer ran ahead");
     }
     assert_eq!(consumed, GIB);
@@ -99,7 +99,7 @@ async fn the_first_byte_of_a_long_response_arrives_before_its_last_was_produced(
         assert!(count.load(Ordering::Relaxed) < LEN / 2);
         while let Some(frame) = body.frame().await {
             consumed += frame.unwrap().into_data().unwrap().len() as u64;
-            // What fits into two sockets' buffers.
+            // The size of two socket buffers.
             assert!(count.load(Ordering::Relaxed) - consumed < 32 * 1024 * 1024, "the producer ran ahead");
         }
         assert_eq!(consumed, LEN);
@@ -138,7 +138,7 @@ async fn each_server_sent_event_arrives_when_it_is_sent() {
         let mut client = if http2 { Client::http2(addr).await } else { Client::http1(addr).await };
         let response = client.send(get("/")).await;
         assert_eq!(header(&response, "x-guest"), "was here");
-        // The head has arrived, no event was sent yet: the instance is free for the whole of the stream.
+        // The head has arrived but no event was sent yet: the instance is free during the entire stream.
         idle(&guest, 1).await;
         let mut body = response.into_body();
         for event in 0..5 {
@@ -231,7 +231,7 @@ async fn a_guest_waits_only_for_what_it_reads() {
         assert_eq!((guest.stats().live, guest.stats().idle), (1, 0), "the guest waits for its four bytes");
     }
     raw.send("3").await;
-    // The rest is still to come, and the answer is on its way.
+    // The response arrives before the rest of the request was sent.
     let head = raw.read_until("0123").await;
     assert!(head.contains("x-read: 0123\r\n"), "{head}");
     idle(&guest, 1).await;

@@ -1,4 +1,4 @@
-//! Guests that write responses while they are sent.
+//! Guests that write responses while these are sent.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -75,7 +75,7 @@ async fn a_client_that_hangs_up_costs_no_instance() {
         let mut body = response.into_body();
         assert_eq!(next(&mut body, 4).await, "one!");
         drop(body);
-        // While it waits for more to read, and below while it waits for the reader.
+        // While the guest waits for more to read, and below, while it waits for the reader.
         idle(&guest, 1).await;
         assert!(feed.is_closed());
         let (feed, body) = fed();
@@ -138,7 +138,7 @@ async fn a_gigabyte_passes_with_a_budget_of_4_mib_for_bodies() {
     assert_eq!(engine.body_budget().memory().held, 0);
 }
 
-/// Notes how a guest's part ends.
+/// An observer that records how a guest's call ends.
 struct Notes(Arc<Mutex<Vec<&'static str>>>);
 
 impl GuestObserver for Notes {

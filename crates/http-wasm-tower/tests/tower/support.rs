@@ -1,4 +1,4 @@
-//! Services, servers on free ports, and clients that see what they need to see.
+//! Services, servers on free ports, and clients.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -22,23 +22,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer as _, Service, ServiceExt as _};
 
-/// Longer than anything here takes; a test that waits this long has failed.
+/// A timeout for everything in these tests: longer waits are failures.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Lets no test hang.
+/// Fails the test if this takes longer than the timeout.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(TIMEOUT, what).await.expect("this takes too long")
 }
 
-/// Polls until there is nothing to do; whether there is more to wait for. Once is not enough: a guest that a busy
-/// machine keeps from its work gives way to others in the middle of it.
+/// Polls until there is nothing more to do, and returns whether the future is still pending. One poll isn't enough: on
+/// a busy machine, a guest may yield in the middle of its work.
 pub(crate) async fn is_pending(mut future: std::pin::Pin<&mut impl Future>) -> bool {
     loop {
         let woken = Arc::new(Woken::default());
         if future.as_mut().poll(&mut Context::from_waker(&woken.clone().into())).is_ready() {
             return false;
         }
-        // A guest that has given way is woken by the runtime's next turn.
+        // A guest that has yielded is woken by the runtime.
         tokio::time::sleep(Duration::from_millis(2)).await;
         if !woken.0.load(Ordering::Relaxed) {
             return true;
@@ -57,7 +57,7 @@ impl Wake for Woken {
 
 // Services
 
-/// Answers with what it received, as text: the request line, the headers, the body, the trailers.
+/// Answers with the received request as text: the request line, the headers, the body, the trailers.
 pub(crate) async fn describe(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let mut text = format!("{} {} {:?}\n", head.method, head.uri, head.version);
@@ -127,13 +127,13 @@ pub(crate) fn fed() -> (tokio::sync::mpsc::UnboundedSender<Result<Bytes, BoxErro
     (sender, streamed(pieces))
 }
 
-/// Bytes without a pattern that a mistake could hide in.
+/// Pseudo-random bytes, in which no error goes unnoticed.
 pub(crate) fn noise(len: usize) -> Bytes {
     let mut random = Random(len as u64 + 1);
     (0..len).map(|_| random.next() as u8).collect()
 }
 
-/// Small, seeded, good enough.
+/// A small pseudo-random number generator with a seed.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -203,7 +203,7 @@ pub(crate) fn header<'a, B>(response: &'a Response<B>, name: &str) -> &'a str {
 
 // Servers
 
-/// Serves HTTP/1 and HTTP/2 on a free port, and tells the service the client's address.
+/// Serves HTTP/1 and HTTP/2 on a free port, and passes the client's address to the service.
 pub(crate) async fn serve<S, B>(service: S) -> SocketAddr
 where
     S: Service<Request<hyper::body::Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -218,7 +218,7 @@ where
     addr
 }
 
-/// The same on this listener, until dropped.
+/// The same on this listener, until it is dropped.
 pub(crate) async fn serve_on<S, B>(listener: TcpListener, service: S)
 where
     S: Service<Request<hyper::body::Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -279,7 +279,7 @@ impl Client {
         [Self::http1(addr).await, Self::http2(addr).await]
     }
 
-    /// Sends a request; a URI without an authority gets the one of an `example.com` that is not asked.
+    /// Sends a request. A URI without an authority gets `example.com`, which isn't contacted.
     pub(crate) async fn send(&mut self, mut request: Request<Body>) -> Response<hyper::body::Incoming> {
         match self {
             Self::Http1(sender) => {
@@ -299,7 +299,7 @@ impl Client {
     }
 }
 
-/// A connection that speaks bytes.
+/// A connection on which tests send and receive raw bytes.
 pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
@@ -311,7 +311,7 @@ impl Raw {
         self.0.write_all(bytes.as_ref()).await.expect("the peer reads");
     }
 
-    /// Reads until this text has come, and returns all up to its end and what came with it.
+    /// Reads until this text has arrived, and returns everything that was read.
     pub(crate) async fn read_until(&mut self, text: &str) -> String {
         let mut all = Vec::new();
         while !all.windows(text.len()).any(|window| window == text.as_bytes()) {
@@ -328,7 +328,8 @@ impl Raw {
     }
 }
 
-/// Sends these bytes, which must make the server close, and returns its whole answer without the `date`.
+/// Sends these bytes, which must make the server close the connection, and returns everything that it sent, without the
+/// `date`.
 pub(crate) async fn exchange(addr: SocketAddr, request: impl AsRef<[u8]>) -> String {
     let mut raw = Raw::connect(addr).await;
     raw.send(request).await;

@@ -69,7 +69,7 @@ async fn a_guest_edits_response_trailers_before_they_have_arrived() {
 
 #[tokio::test]
 async fn a_guest_adds_trailers_to_a_response_without_any() {
-    // Set before the next handler as well as after it.
+    // Set before and after the next handler.
     for (before, after) in [(edits(3), String::new()), (String::new(), edits(3))] {
         let guest = around(BUFFER_RESPONSE | TRAILERS, &before, &after);
         let addr = serve_guest(&guest, service_fn(hello)).await;

@@ -14,7 +14,7 @@ use tower::{Layer as _, service_fn};
 use crate::guests::*;
 use crate::support::*;
 
-/// Sets a header of the request and of the response, with buffer_response on.
+/// Sets a header of the request and of the response, with buffer_response enabled.
 fn decorator() -> Guest {
     around(
         BUFFER_REQUEST | BUFFER_RESPONSE,
@@ -54,7 +54,7 @@ async fn a_web_socket_echo_passes_a_chain_of_guests_that_rewrite_a_header() {
     while let Some(Ok(_)) = soon(socket.next()).await {}
 }
 
-/// Switches to bytes that are sent back in capitals.
+/// Switches to a protocol that echoes bytes in upper case.
 async fn upgrading(mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let is_connect = request.method() == "CONNECT";
     let upgrade = hyper::upgrade::on(&mut request);
@@ -127,7 +127,7 @@ async fn connect_over_http2_passes() {
 async fn a_web_socket_over_http2_passes() {
     let addr = serve_guest(&decorator(), service_fn(upgrading)).await;
     let Client::Http2(mut client) = Client::http2(addr).await else { unreachable!() };
-    // The server's settings, which allow an extended CONNECT, come with its first answer.
+    // The server's settings, which allow an extended CONNECT, arrive with its first response.
     soon(client.send_request(Request::connect("a.example:443").body(Body::empty()).unwrap())).await.unwrap();
     let mut request = Request::connect("http://a.example/chat").body(Body::empty()).unwrap();
     request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));

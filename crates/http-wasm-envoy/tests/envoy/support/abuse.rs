@@ -1,4 +1,4 @@
-//! Guests and clients that misbehave.
+//! Misbehaving guests and clients.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -27,7 +27,7 @@ pub(crate) const PATHS: [&str; 11] = [
     "/traps-reading-late",
 ];
 
-/// Routes to guests that read, replace, answer, trap in each phase, and never end.
+/// Routes to guests that read, replace, answer, trap in each phase, and loop forever.
 pub(crate) fn routes(settings: &Settings) -> Vec<(&'static str, String)> {
     let computes = "(global.set $n (i32.const 0))
         (loop $l (global.set $n (i32.add (global.get $n) (i32.const 1)))
@@ -54,7 +54,7 @@ pub(crate) fn routes(settings: &Settings) -> Vec<(&'static str, String)> {
         ),
         (Wat::new().on_request(forever, &[]), brief),
         (Wat::new().on_response(forever, &[]), brief),
-        // It is on another thread when it waits.
+        // It moves to another thread before it waits.
         (
             Wat::new().on_request(computes, &[]).on_request(READS, &[]).on_response(READS_RESPONSE, &[]),
             r#""limits": {"deadline": "60s"}"#,
@@ -70,15 +70,15 @@ pub(crate) fn routes(settings: &Settings) -> Vec<(&'static str, String)> {
         (path, format!(r#"{{"guests": {{"guest": {guest}}}}}"#))
     };
     let mut routes: Vec<_> = PATHS.into_iter().zip(guests).map(route).collect();
-    // Routes are looked through in order.
+    // Routes are matched in order.
     routes.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
     routes
 }
 
-/// Bytes of a body that is larger than what Envoy or a guest holds.
+/// The size of a body that is larger than what Envoy or a guest may hold.
 const GIANT: usize = 3 << 20;
 
-/// An upstream that answers with giant bodies, or breaks off, if it is asked to.
+/// An upstream that sends giant or truncated bodies on request.
 pub(crate) fn upstream() -> Upstream {
     Upstream::start(|request| {
         if request.path().ends_with("?giant") {
@@ -93,28 +93,28 @@ pub(crate) fn upstream() -> Upstream {
     })
 }
 
-/// What a client may do.
+/// How a client misbehaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Abuse {
-    /// Nothing bad.
+    /// Not at all.
     None,
     /// The same over HTTP/2.
     NoneHttp2,
-    /// Hangs up within a request's body.
+    /// Hangs up in the middle of a request body.
     HangUp,
     /// Hangs up without reading the response.
     NoReader,
-    /// Resets a stream of HTTP/2 within a request's body.
+    /// Resets an HTTP/2 stream in the middle of a request body.
     Reset,
-    /// Sends more than anybody wants.
+    /// Sends a body that is too large.
     GiantRequest,
-    /// Reads a giant response slowly, and hangs up within it.
+    /// Reads a giant response slowly, and hangs up in the middle.
     SlowReader,
-    /// The upstream breaks off.
+    /// The upstream breaks off its response.
     UpstreamDies,
 }
 
-/// All of them.
+/// All variants.
 pub(crate) const ABUSES: [Abuse; 8] = [
     Abuse::None,
     Abuse::NoneHttp2,
@@ -158,7 +158,7 @@ pub(crate) fn abuse(runtime: &Runtime, addr: SocketAddr, path: &str, abuse: Abus
         }
         Abuse::NoReader => drop(send(&post("", 3, "abc"))),
         Abuse::GiantRequest => {
-            // A response before the end of the request is lost to a client that is still sending.
+            // A client that is still sending may lose a response that comes before the end of the request.
             let mut socket = send(&post("", GIANT, &"x".repeat(GIANT)));
             let _lost = socket.read_to_end(&mut Vec::new());
         }

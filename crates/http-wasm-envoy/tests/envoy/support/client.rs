@@ -1,4 +1,4 @@
-//! HTTP/1.1 byte by byte.
+//! An HTTP/1.1 client that works on raw bytes.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ pub(crate) struct Message {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Vec<(String, String)>,
-    /// It ended before it was complete.
+    /// Whether it ended before it was complete.
     pub(crate) is_cut: bool,
 }
 
@@ -57,8 +57,8 @@ fn fields(reader: &mut impl BufRead) -> Option<Vec<(String, String)>> {
     }
 }
 
-/// Reads one message. `bodyless`: a response that has no body whatever its headers say. `None` at the end of the
-/// connection.
+/// Reads one message. `bodyless` is set for a response that has no body regardless of its headers. Returns `None` at
+/// the end of the connection.
 pub(crate) fn read_message(reader: &mut impl BufRead, bodyless: bool) -> Option<Message> {
     let start = line(reader)?;
     let mut message = Message { start, headers: fields(reader)?, ..Message::default() };
@@ -98,7 +98,7 @@ pub(crate) fn read_message(reader: &mut impl BufRead, bodyless: bool) -> Option<
     Some(message)
 }
 
-/// A request without a body, on a connection of its own, whose head begins with this.
+/// A request without a body whose head begins with this, and which closes the connection.
 pub(crate) fn request(head: &str) -> Vec<u8> {
     format!("{head}\r\nhost: a\r\nconnection: close\r\n\r\n").into_bytes()
 }
@@ -113,7 +113,7 @@ pub(crate) fn chunked(path: &str, pieces: &[&str], trailers: &str) -> Vec<u8> {
     request
 }
 
-/// Reads byte by byte until what has come ends with this.
+/// Reads byte by byte until the input ends with `end`.
 pub(crate) fn read_until(reader: &mut impl Read, end: &[u8]) -> std::io::Result<Vec<u8>> {
     let (mut read, mut byte) = (Vec::new(), [0]);
     while !read.ends_with(end) {
@@ -130,7 +130,7 @@ pub(crate) fn exchange(to: SocketAddr, request: &[u8]) -> Message {
     let mut writer = socket.try_clone().unwrap();
     let request = request.to_vec();
     let is_head = request.starts_with(b"HEAD ");
-    // The answer may come before the request has been read.
+    // The response may come before the request has been read.
     std::thread::spawn(move || {
         let _refused = writer.write_all(&request);
     });

@@ -16,7 +16,7 @@ pub(crate) fn programs() -> Vec<PathBuf> {
     std::env::split_paths(&named).filter(|path| !path.as_os_str().is_empty()).collect()
 }
 
-/// The first of them. Without one, says that the test is skipped.
+/// The first of them. Without one, prints that the test is skipped.
 pub(crate) fn program() -> Option<PathBuf> {
     let program = programs().into_iter().next();
     if program.is_none() {
@@ -38,7 +38,7 @@ pub(crate) fn module() -> PathBuf {
     newest.expect("cargo builds the module with its tests").clone()
 }
 
-/// A directory in this one where Envoy finds the module.
+/// Creates a subdirectory in which Envoy finds the module.
 pub(crate) fn search_path(files: &Path) -> PathBuf {
     let modules = files.join("modules");
     std::fs::create_dir_all(&modules).unwrap();
@@ -49,20 +49,20 @@ pub(crate) fn search_path(files: &Path) -> PathBuf {
     modules
 }
 
-/// What Envoy has in front of its router.
+/// The filter in front of Envoy's router.
 enum Filter {
     /// The module, with this configuration.
     Module(String),
-    /// The external processors at these addresses; fields that their filter's configuration begins with.
+    /// The external processors at these addresses, and the first fields of the filter's configuration.
     ExtProc(Vec<SocketAddr>, String),
 }
 
-/// How an Envoy is set up.
+/// The setup of an Envoy.
 pub(crate) struct Settings {
     upstream: SocketAddr,
     files: TempDir,
     routes: String,
-    /// Filters before it.
+    /// Filters in front of it.
     before: &'static str,
     filter: Filter,
     pub(crate) http: &'static str,
@@ -90,7 +90,7 @@ impl Settings {
         }
     }
 
-    /// Writes a guest's file; `more` are further settings of it, as `"a": 1`. Its settings as JSON.
+    /// Writes a guest's file, and returns its settings as JSON. `more` are further settings, as `"a": 1`.
     pub(crate) fn guest(&self, name: &str, wat: &Wat, more: &str) -> String {
         let path = self.files.path().join(format!("{name}.wat"));
         std::fs::write(&path, wat.module()).unwrap();
@@ -98,14 +98,14 @@ impl Settings {
         format!(r#"{{"path": "{}"{more}}}"#, path.display())
     }
 
-    /// Requests for paths that begin with `prefix` go through this guest.
+    /// Sends requests for paths that begin with `prefix` through this guest.
     pub(crate) fn route(mut self, prefix: &str, wat: &Wat, more: &str) -> Self {
         let guest = self.guest(&prefix.replace('/', ""), wat, more);
         self = self.route_config(prefix, &format!(r#"{{"guests": {{"guest": {guest}}}}}"#));
         self
     }
 
-    /// Requests for paths that begin with `prefix` have this configuration.
+    /// Uses this configuration for requests for paths that begin with `prefix`.
     pub(crate) fn route_config(mut self, prefix: &str, config: &str) -> Self {
         self.add_route(prefix, config);
         self
@@ -123,26 +123,26 @@ impl Settings {
         ));
     }
 
-    /// All other requests have this configuration.
+    /// Uses this configuration for all other requests.
     pub(crate) fn filter(mut self, config: &str) -> Self {
         self.filter = Filter::Module(config.to_owned());
         self
     }
 
-    /// Each request goes through one of these external processors; `more` are further settings of their filter, as
-    /// `"a": 1,`.
+    /// Sends each request through one of these external processors. `more` are further settings of the filter, as `"a":
+    /// 1,`.
     pub(crate) fn ext_proc(mut self, processors: &[SocketAddr], more: &str) -> Self {
         self.filter = Filter::ExtProc(processors.to_vec(), more.to_owned());
         self
     }
 
-    /// Before ours, requests go through these filters: `{...},` for each.
+    /// Puts these filters in front of ours: `{...},` for each.
     pub(crate) fn before(mut self, filters: &'static str) -> Self {
         self.before = filters;
         self
     }
 
-    /// The listener without its first brace.
+    /// The listener's configuration without its opening brace.
     fn listener(&self) -> String {
         let Self { routes, before, filter, http, .. } = self;
         let filter = filter.entry();
@@ -161,7 +161,7 @@ impl Settings {
         )
     }
 
-    /// Puts the listener where Envoy sees that it has changed.
+    /// Writes the listener's file, and moves it into place so that Envoy notices.
     fn write_listener(&self) -> PathBuf {
         let path = self.files.path().join("listener.json");
         let new = path.with_extension("new");
@@ -224,7 +224,7 @@ impl Settings {
         command
     }
 
-    /// Whether an Envoy takes this configuration, and what it says.
+    /// Whether Envoy accepts this configuration, and its output.
     pub(crate) fn validate(&self, program: &Path) -> (bool, String) {
         let output = self.command(program).args(["--mode", "validate"]).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -245,7 +245,7 @@ impl Settings {
             updates: 1,
             settings: self,
         };
-        // Under Valgrind it takes its time.
+        // This is slow under Valgrind.
         let deadline = Instant::now() + Duration::from_secs(300);
         while envoy.addr.port() == 0 {
             assert!(Instant::now() < deadline, "Envoy doesn't start: {}", envoy.log());
@@ -314,15 +314,15 @@ fn unknown() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
 }
 
-/// A running Envoy. It ends with this.
+/// A running Envoy, which is stopped on drop.
 pub(crate) struct Envoy {
     child: Child,
     log: PathBuf,
     admin: SocketAddr,
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) addr: SocketAddr,
     settings: Settings,
-    /// Listeners that it has been given.
+    /// How many listeners it has been given.
     updates: usize,
 }
 
@@ -332,7 +332,7 @@ impl Envoy {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// What its admin interface answers.
+    /// The response of its admin interface.
     pub(crate) fn ask(&self, path: &str) -> String {
         let Ok(mut socket) = TcpStream::connect(self.admin) else { return String::new() };
         let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
@@ -346,8 +346,8 @@ impl Envoy {
         self.child.id()
     }
 
-    /// Gives the filter this configuration, and the routes whose path begins with a prefix theirs, and waits until that
-    /// is so. The listener must be [dynamic](Settings::is_dynamic).
+    /// Updates the configuration of the filter and of the routes with these prefixes, and waits until it is in use. The
+    /// listener must be [dynamic](Settings::is_dynamic).
     pub(crate) fn update(&mut self, filter: &str, routes: &[(&str, String)]) {
         self.settings.filter = Filter::Module(filter.to_owned());
         self.settings.routes.clear();
@@ -365,12 +365,12 @@ impl Envoy {
         }
     }
 
-    /// Settings to write guests with.
+    /// The settings, for writing guests.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Ends it as its operator would. Returns whether it ended well, and what it has logged.
+    /// Stops it as an operator would. Returns whether it exited successfully, and its log.
     pub(crate) fn stop(mut self) -> (bool, String) {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").arg(&pid).status().unwrap().success());

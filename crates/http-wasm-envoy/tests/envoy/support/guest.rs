@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// A guest being written.
+/// A builder for a guest.
 #[derive(Default)]
 pub(crate) struct Wat {
     data: String,
@@ -26,16 +26,16 @@ const IMPORTS: &str = r#"
   (import "http_handler" "log" (func $log (param i32 i32 i32)))
 "#;
 
-/// Where the guest reads to.
+/// The address of the guest's buffer.
 const BUFFER: usize = 8192;
 
 impl Wat {
-    /// A guest that lets everything through.
+    /// A guest that lets every request proceed.
     pub(crate) fn new() -> Self {
         Self { at: 16, ..Self::default() }
     }
 
-    /// A text in the guest's memory, as the two arguments of a call.
+    /// Adds a string to the guest's memory. Returns its address and length as arguments of a call.
     fn text(&mut self, text: &str) -> String {
         let at = self.at;
         self.at += text.len();
@@ -45,7 +45,7 @@ impl Wat {
         format!("(i32.const {at}) (i32.const {})", text.len())
     }
 
-    /// In `handle_request`, `code`, in which `{}` stands for each of the texts in turn.
+    /// Runs `code` in `handle_request`. Each `{}` in it is replaced with one of the texts, in order.
     pub(crate) fn on_request(mut self, code: &str, texts: &[&str]) -> Self {
         let code = self.fill(code, texts);
         self.request.push_str(&code);
@@ -70,7 +70,7 @@ impl Wat {
         filled
     }
 
-    /// The module. `$read_all` reads a body to its end in steps of 1,000 bytes and answers how many there were.
+    /// The module. `$read_all` reads a body to its end in steps of 1,000 bytes and returns its length.
     pub(crate) fn module(&self) -> String {
         let Self { data, request, response, .. } = self;
         format!(

@@ -1,4 +1,4 @@
-//! HTTP/2 at both ends of Envoy.
+//! An HTTP/2 client and upstream for Envoy.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -12,10 +12,10 @@ use tokio::runtime::Runtime;
 
 use super::Message;
 
-/// Longer than any exchange here takes.
+/// A timeout that is longer than any exchange in these tests.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A message to be sent.
+/// A message to send.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outgoing {
     /// "GET /path", or a status.
@@ -24,9 +24,9 @@ pub(crate) struct Outgoing {
     /// The body's pieces. Without any, the head ends the message, unless there are trailers.
     pub(crate) body: Vec<Bytes>,
     pub(crate) trailers: Vec<(String, String)>,
-    /// The message is reset after its body instead of ended.
+    /// Whether the message is reset after its body rather than ended.
     pub(crate) is_reset: bool,
-    /// The response doesn't wait for the request's end.
+    /// Whether the response is sent before the end of the request.
     pub(crate) is_early: bool,
 }
 
@@ -53,7 +53,7 @@ async fn send_rest(mut stream: SendStream<Bytes>, message: &Outgoing) -> Result<
         stream.send_data(piece.clone(), is_last)?;
     }
     if message.is_reset {
-        // What was sent before must have left.
+        // Let the data leave before the reset.
         tokio::time::sleep(Duration::from_millis(50)).await;
         stream.send_reset(Reason::INTERNAL_ERROR);
     } else if !message.trailers.is_empty() {
@@ -80,7 +80,7 @@ async fn read_rest(stream: &mut RecvStream, message: &mut Message) {
     }
 }
 
-/// Sends a request on a connection of its own, and reads the response. Its status is 0 if there is none.
+/// Sends a request on a new connection, and reads the response. Without a response, the status is 0.
 pub(crate) fn exchange_http2(runtime: &Runtime, to: SocketAddr, request: &Outgoing) -> Message {
     let exchange = async {
         let (mut client, connection) =
@@ -110,14 +110,14 @@ pub(crate) fn exchange_http2(runtime: &Runtime, to: SocketAddr, request: &Outgoi
     runtime.block_on(async { tokio::time::timeout(LIMIT, exchange).await.expect("an exchange that ends") })
 }
 
-/// An upstream that speaks HTTP/2, which remembers the requests. `h2` checks their framing, their length too.
+/// An HTTP/2 upstream that records the requests. `h2` checks their framing, including their length.
 pub(crate) struct Http2Upstream {
     pub(crate) addr: SocketAddr,
     got: Arc<Mutex<Vec<Message>>>,
 }
 
 impl Http2Upstream {
-    /// Answers each request as `answer` says, which has its head alone if the answer is early.
+    /// Answers each request with the result of `answer`, which only gets the head if the response is early.
     pub(crate) fn start(
         runtime: &Runtime,
         answer: impl Fn(&Message) -> Outgoing + Send + Sync + 'static,
@@ -140,7 +140,7 @@ impl Http2Upstream {
         Self { addr, got }
     }
 
-    /// Takes out what has arrived so far.
+    /// Takes the requests that have arrived so far.
     pub(crate) fn got(&self) -> Vec<Message> {
         std::mem::take(&mut self.got.lock().unwrap())
     }

@@ -1,20 +1,20 @@
-//! What the module says exists in its process.
+//! The objects that the module reports to exist in its process.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Envoy;
 
-/// What exists, by name: `filters`, `routes`, `streams`, `guests`, `instances`, `idle`, `memory` and `calls`.
+/// Numbers of objects by name: `filters`, `routes`, `streams`, `guests`, `instances`, `idle`, `memory` and `calls`.
 pub(crate) type Inventory = BTreeMap<String, u64>;
 
-/// Arguments of an Envoy whose log says what exists.
+/// Arguments that make Envoy log the inventory.
 pub(crate) const SHOWS_INVENTORY: [&str; 2] = ["--component-log-level", "dynamic_modules:debug"];
 
 const MARK: &str = "; there are now ";
 
 impl Envoy {
-    /// What existed when a configuration was loaded or dropped last.
+    /// The inventory when a configuration was last loaded or dropped.
     pub(crate) fn inventory(&self) -> Inventory {
         let log = self.log();
         let line = log.lines().rev().find_map(|line| line.split_once(MARK)).expect("the module logs it").1;
@@ -24,10 +24,9 @@ impl Envoy {
             .collect()
     }
 
-    /// Waits until only the current configuration is left, and what `is_left` says.
+    /// Waits until only the current configuration is left, and `is_left` is satisfied.
     ///
-    /// The configuration is replaced again and again, by itself and one that differs, since the module logs what exists
-    /// when it is.
+    /// The module logs its inventory when a configuration is replaced, so this alternates between two configurations.
     pub(crate) fn settle(&mut self, config: [&str; 2], is_left: impl Fn(&Inventory) -> bool) -> Inventory {
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {

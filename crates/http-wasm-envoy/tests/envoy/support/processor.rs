@@ -12,23 +12,24 @@ use tokio::task::JoinHandle;
 
 use super::Wat;
 
-/// A gateway that serves until it is dropped.
+/// A gateway that runs until it is dropped.
 pub(crate) struct Processor {
     pub(crate) addr: SocketAddr,
     runtime: Option<Runtime>,
-    /// Lets it drain.
+    /// Starts the drain.
     drain: Option<oneshot::Sender<()>>,
     serves: JoinHandle<()>,
     _files: TempDir,
 }
 
 impl Processor {
-    /// With these guests, the first outermost; `more` are further settings of the route, and tables behind it.
+    /// Starts with these guests, of which the first is outermost. `more` are further settings of the route, and tables
+    /// after it.
     pub(crate) fn start(guests: &[&Wat], more: &str) -> Self {
         Self::start_at("", guests, more)
     }
 
-    /// The same with these settings of its listener.
+    /// The same, with these settings of its listener.
     pub(crate) fn start_at(listen: &str, guests: &[&Wat], more: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
         let (mut tables, mut names) = (String::new(), Vec::new());
@@ -57,14 +58,14 @@ impl Processor {
         Self { addr, runtime: Some(runtime), drain: Some(drain), serves, _files: files }
     }
 
-    /// It ends as on SIGTERM.
+    /// Drains it, as on SIGTERM.
     pub(crate) fn drain(&mut self) {
         let (Some(runtime), Some(drain)) = (&self.runtime, self.drain.take()) else { return };
         drain.send(()).unwrap();
         runtime.block_on(&mut self.serves).unwrap();
     }
 
-    /// It ends at once.
+    /// Stops it immediately.
     pub(crate) fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

@@ -1,4 +1,4 @@
-//! What Envoy sends requests to.
+//! An HTTP/1.1 upstream for Envoy.
 
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use super::client::{Message, read_message};
 
-/// An upstream with given answers, which remembers the requests.
+/// An upstream with fixed responses, which records the requests.
 pub(crate) struct Upstream {
     pub(crate) addr: SocketAddr,
     got: Arc<Mutex<Vec<Message>>>,
 }
 
 impl Upstream {
-    /// Answers each request with the bytes that `answer` gives for it. The connection ends if they say so.
+    /// Answers each request with the bytes that `answer` returns. Closes the connection if they say so.
     pub(crate) fn start(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -47,7 +47,7 @@ impl Upstream {
         })
     }
 
-    /// Takes out what has arrived so far.
+    /// Takes the requests that have arrived so far.
     pub(crate) fn got(&self) -> Vec<Message> {
         std::mem::take(&mut self.got.lock().unwrap())
     }

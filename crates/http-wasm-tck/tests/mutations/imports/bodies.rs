@@ -28,7 +28,7 @@ pub(super) fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Option<Inte
     })
 }
 
-/// Reads with another EOF flag, made of the right one and the length.
+/// Reads with a different EOF flag, computed from the correct one and the length.
 fn reread(call: &mut HostCall<'_>, eof: fn(bool, u32) -> bool) -> Intercepted {
     Ok(call.proceed()?.map(|read| {
         let len = read as u32;
@@ -36,7 +36,7 @@ fn reread(call: &mut HostCall<'_>, eof: fn(bool, u32) -> bool) -> Intercepted {
     }))
 }
 
-/// Makes the body empty, in the one way that the ABI has for that.
+/// Empties the body, in the one way that the ABI provides.
 fn emptied(call: &mut HostCall<'_>, kind: u32) -> Intercepted {
     const NAME: &[u8] = b"content-length";
     let name_len = NAME.len() as u32;

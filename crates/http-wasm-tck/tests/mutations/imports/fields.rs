@@ -32,7 +32,7 @@ pub(super) fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Option<Inte
     }
 }
 
-/// A field that is set or added.
+/// Sets or adds a field.
 fn changed(mutation: Mutation, call: &mut HostCall<'_>, kind: u32) -> Option<Intercepted> {
     let instead = match mutation {
         Mutation::SetAdds => Some("add_header_value"),
@@ -94,7 +94,7 @@ fn removed(
     }
 }
 
-/// Names come out once for each value.
+/// Lists a name once for each of its values.
 fn repeated(call: &mut HostCall<'_>, kind: u32, buf: u32, limit: u32) -> Intercepted {
     if call.call("get_header_names", &[kind, 0, 0])?.is_pending() {
         return Ok(Poll::Pending);
@@ -107,7 +107,7 @@ fn repeated(call: &mut HostCall<'_>, kind: u32, buf: u32, limit: u32) -> Interce
     List::of(repeated).write(call, buf, limit)
 }
 
-/// Traps for a name that no header can have.
+/// Traps on an invalid name.
 fn checked(call: &mut HostCall<'_>, name: u32, len: u32) -> Intercepted {
     let name = argument(call, name, len)?;
     match hyper::header::HeaderName::from_bytes(&name) {

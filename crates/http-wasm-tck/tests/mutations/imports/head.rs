@@ -47,7 +47,7 @@ pub(super) fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Option<Inte
     })
 }
 
-/// Writes a value that went through `change`.
+/// Writes a value after applying `change`.
 fn rewritten(
     call: &mut HostCall<'_>,
     buf: u32,

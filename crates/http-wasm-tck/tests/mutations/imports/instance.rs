@@ -13,7 +13,7 @@ pub(super) fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Option<Inte
         }
         (Mutation::FeaturesIgnored, "enable_features", _) => ready(7u32),
         (Mutation::FeaturesLate, _, _) => {
-            // What was enabled too late allows the response to be changed.
+            // A feature that was enabled too late allows the response to be changed.
             let late = call.host::<Broken>().is_some_and(|host| host.seen.late_features);
             match call.proceed() {
                 Err(_) if late => ready(0u32),

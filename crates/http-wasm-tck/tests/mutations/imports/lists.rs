@@ -23,8 +23,8 @@ pub(super) fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Option<Inte
     }
 }
 
-/// Writes a list that went through `spoil`. A call with the arguments `first` is made before, which traps or waits
-/// where it must.
+/// Writes a list after applying `spoil`. First makes a call with the arguments `first`, which traps or waits if it
+/// must.
 fn spoilt(
     call: &mut HostCall<'_>,
     first: &[u32],
@@ -46,7 +46,7 @@ enum Lists {
     Both,
 }
 
-/// A list on its way to the guest: the bytes of its values with their NULs, and what is answered.
+/// A list for the guest: the bytes of its values with their NULs, and the result.
 pub(super) struct List {
     values: Vec<Vec<u8>>,
     bytes: Vec<u8>,
@@ -95,7 +95,7 @@ fn spoiler(mutation: Mutation) -> Option<(Lists, Spoiler)> {
             *limit = limit.saturating_sub(1);
             list
         }),
-        // Bytes that nobody asked for stand for the rest of the buffer.
+        // Extra bytes stand for the rest of the buffer.
         Mutation::ListBufferChecked => (Lists::Both, |mut list, limit| {
             let whole = (*limit as usize).min(1 << 26);
             if list.bytes.len() < whole {

@@ -1,5 +1,5 @@
-//! Host functions that break a rule. They know the ABI alone: what a guest passes, its memory, and what the functions
-//! answer.
+//! Host functions that break a rule. They only use the ABI: the guest's arguments, its memory, and the results of
+//! functions.
 
 mod bodies;
 mod fields;
@@ -27,7 +27,7 @@ const RESPONSE_TRAILERS: u32 = 3;
 const BUFFER_REQUEST: u32 = 1;
 const BUFFER_RESPONSE: u32 = 2;
 
-/// What is called in place of each host function of one guest.
+/// A function that is called instead of each host function of one guest.
 pub(crate) fn intercept(mutation: Mutation) -> impl Fn(&mut HostCall<'_>) -> Intercepted {
     let sticky = AtomicU32::new(0);
     move |call| {
@@ -45,7 +45,7 @@ pub(crate) fn intercept(mutation: Mutation) -> impl Fn(&mut HostCall<'_>) -> Int
     }
 }
 
-/// What the call comes to, the rule being broken.
+/// Makes the call with the rule broken.
 fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Intercepted {
     let functions = [
         traps::broken,
@@ -59,7 +59,7 @@ fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Intercepted {
     functions.iter().find_map(|broken| broken(mutation, call)).unwrap_or_else(|| call.proceed())
 }
 
-/// Enables for each request what was enabled for any.
+/// Enables features for every request that were enabled for one.
 fn stick(call: &mut HostCall<'_>, sticky: &AtomicU32) -> Result<(), Trap> {
     if call.function == "enable_features" {
         sticky.fetch_or(call.args[0], Ordering::Relaxed);
@@ -73,7 +73,7 @@ fn stick(call: &mut HostCall<'_>, sticky: &AtomicU32) -> Result<(), Trap> {
     Ok(())
 }
 
-/// Notes what the guest did.
+/// Records the guest's call.
 fn note(call: &mut HostCall<'_>, answer: &Intercepted) {
     let (function, args) = (call.function, call.args);
     let name = match function {
@@ -123,12 +123,12 @@ fn read(of: &mut OfMessage, answer: &Intercepted) {
     }
 }
 
-/// The guest's bytes from `at`; `None` out of bounds.
+/// `len` bytes of the guest's memory at `at`; `None` if out of bounds.
 fn bytes(memory: &[u8], at: u32, len: u32) -> Option<&[u8]> {
     memory.get(at as usize..)?.get(..len as usize)
 }
 
-/// The guest's argument in memory. Out of bounds the function traps.
+/// The guest's argument in memory. Traps if it is out of bounds.
 fn argument(call: &mut HostCall<'_>, at: u32, len: u32) -> Result<Vec<u8>, Trap> {
     if len == 0 {
         return Ok(Vec::new());
@@ -136,7 +136,7 @@ fn argument(call: &mut HostCall<'_>, at: u32, len: u32) -> Result<Vec<u8>, Trap>
     bytes(call.memory, at, len).map(<[u8]>::to_vec).ok_or_else(Trap::unfounded)
 }
 
-/// Writes `value` if it fits; answers its length.
+/// Writes `value` if it fits. Returns its length.
 fn write_if_fits(call: &mut HostCall<'_>, value: &[u8], at: u32, limit: u32) -> Result<u32, Trap> {
     let len = value.len() as u32;
     if 0 < len && len <= limit {
@@ -146,7 +146,7 @@ fn write_if_fits(call: &mut HostCall<'_>, value: &[u8], at: u32, limit: u32) -> 
     Ok(len)
 }
 
-/// Whether all of a buffer is in bounds.
+/// Checks that the entire buffer is in bounds.
 fn check_buffer(call: &HostCall<'_>, at: u32, limit: u32) -> Result<(), Trap> {
     match limit == 0 || bytes(call.memory, at, limit).is_some() {
         true => Ok(()),
@@ -158,7 +158,7 @@ fn ready(value: impl Into<u64>) -> Intercepted {
     Ok(Poll::Ready(value.into()))
 }
 
-/// The answer of a function that wants no memory of the guest.
+/// The result of a function without buffers.
 fn value_of(call: &mut HostCall<'_>, function: &str, args: &[u32]) -> Result<u64, Trap> {
     match call.call_on(&mut [], function, args)? {
         Poll::Ready(value) => Ok(value),
@@ -166,7 +166,7 @@ fn value_of(call: &mut HostCall<'_>, function: &str, args: &[u32]) -> Result<u64
     }
 }
 
-/// All of a value that `function` writes.
+/// The entire value that `function` writes.
 fn value(call: &mut HostCall<'_>, function: &str) -> Result<Vec<u8>, Trap> {
     let len = value_of(call, function, &[0, 0])? as u32;
     let mut memory = vec![0; len as usize];
@@ -174,12 +174,12 @@ fn value(call: &mut HostCall<'_>, function: &str) -> Result<Vec<u8>, Trap> {
     Ok(memory)
 }
 
-/// All names of a kind, which are there.
+/// All names of a kind, which must have arrived.
 fn names(call: &mut HostCall<'_>, kind: u32) -> Result<Vec<Vec<u8>>, Trap> {
     all(call, "get_header_names", kind, b"")
 }
 
-/// All values of a name, which are there.
+/// All values of a name, which must have arrived.
 fn values(call: &mut HostCall<'_>, kind: u32, name: &[u8]) -> Result<Vec<Vec<u8>>, Trap> {
     all(call, "get_header_values", kind, name)
 }

@@ -1,4 +1,4 @@
-//! Traps that don't come.
+//! Missing traps.
 
 use std::task::Poll;
 
@@ -21,7 +21,7 @@ pub(super) fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Option<Inte
     })
 }
 
-/// Whether a trap, as it is shown for debugging, is one that doesn't come.
+/// A predicate for the traps that a mutation suppresses, on their `Debug` output.
 fn forgiven(mutation: Mutation) -> Option<fn(&str) -> bool> {
     Some(match mutation {
         Mutation::WriteFaultIgnored => |trap| trap.contains("OutOfBounds { argument: \"buf\""),

@@ -1,4 +1,4 @@
-//! Faults of bodies, and what is set before the next handler.
+//! Faults of bodies, and of what is set before the next handler is called.
 
 use crate::host::Fault;
 use crate::mutation::Mutation;

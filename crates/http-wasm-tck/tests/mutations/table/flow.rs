@@ -1,12 +1,12 @@
-//! Faults of calls, instances, and what clients get.
+//! Faults of calls, of instances, and of the response to a failure.
 
 use crate::host::{Fault, OnFailure};
 use crate::mutation::Mutation;
 
 pub(super) const ROWS: &[(Fault, &[&str])] = &[
     (Fault::Rule(Mutation::NextIsOne), &["flow/next/"]),
-    // From here on, rows with "/" alone are faults of what most cases stand on: stopping, the response phase, the
-    // answer to a trap. Which cases fail says nothing more about them.
+    // From here on, rows with only "/" are faults in what most cases rely on: stopping, the response phase, and the
+    // response to a trap. Which cases fail isn't specific to the fault.
     (Fault::Rule(Mutation::StopIgnored), &["/"]),
     (Fault::Rule(Mutation::ReqCtxTruncated), &["flow/req-ctx/"]),
     (Fault::Rule(Mutation::ReqCtxZero), &["preflight"]),

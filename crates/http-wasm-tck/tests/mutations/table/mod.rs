@@ -1,4 +1,5 @@
-//! Which cases each fault must fail: every failed case has one of these parts in its id, and each part is in some.
+//! Which cases each fault must fail: the ID of every failed case contains one of these parts, and each part occurs in
+//! one.
 
 mod bodies;
 mod flow;

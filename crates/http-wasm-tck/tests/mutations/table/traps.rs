@@ -1,4 +1,4 @@
-//! Faults of traps that are missing, or come where none should.
+//! Missing traps, and traps where there should be none.
 
 use crate::host::Fault;
 use crate::mutation::Mutation;

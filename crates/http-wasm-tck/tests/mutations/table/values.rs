@@ -1,4 +1,4 @@
-//! Faults of single values and lists that guests read.
+//! Faults in single values and lists that guests read.
 
 use crate::host::Fault;
 use crate::mutation::Mutation;
