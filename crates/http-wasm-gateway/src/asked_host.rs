@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, StatusCode, Version, header};
 const BAD_REQUEST: (StatusCode, &str) =
     (StatusCode::BAD_REQUEST, "a request must have exactly one Host field\n");
 
-/// The host that a request names.
+/// The requested host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskedHost<'a> {
     /// An IP address. It can't be rebound.
@@ -20,8 +20,8 @@ pub enum AskedHost<'a> {
     Name(&'a str),
 }
 
-/// Checks whether a request is meant for a server that browsers can reach but other sites must not: whether `is_own`
-/// holds for the hosts of its target and of its `Host` field.
+/// Checks whether a request is meant for this server, which browsers can reach but other sites must not: `is_own` must
+/// accept the hosts of its target and of its `Host` field.
 ///
 /// # Errors
 /// Returns the status and the text of the response: 421 with `unknown` for another host, 400 for a request without

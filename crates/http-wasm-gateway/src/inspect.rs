@@ -17,7 +17,7 @@ use http_wasm_tower::{BoxError, Phase, TraceEvent, Tracer};
 
 use crate::body::{BoxBody, boxed};
 
-/// Follows all exchanges of routes with guests. See [`Gateway::build_inspected`](crate::Gateway::build_inspected).
+/// Receives all exchanges of routes with guests. See [`Gateway::build_inspected`](crate::Gateway::build_inspected).
 ///
 /// All methods are called on the request path, so they must not block.
 pub trait Inspector: Send + Sync + 'static {
@@ -28,7 +28,7 @@ pub trait Inspector: Send + Sync + 'static {
     fn outside(&self, instance: u64, event: &TraceEvent<'_>);
 }
 
-/// Follows one exchange.
+/// Receives the events of one exchange.
 pub trait InspectedExchange: Send + Sync + 'static {
     /// Called with the head of the request, as the client sent it or as the next handler receives it.
     fn request(&self, side: Side, head: &request::Parts);
@@ -47,7 +47,7 @@ pub trait InspectedExchange: Send + Sync + 'static {
     /// Called when a guest has written a line to its log, or to `stream`.
     fn line(&self, stream: Option<&str>, text: &str);
 
-    /// Called when the client has received the whole response or has disconnected. Guests may still clean up.
+    /// Called when the client has received the entire response or has disconnected. Guests may still be cleaning up.
     fn finished(&self);
 }
 
@@ -109,7 +109,7 @@ impl Inspection {
         Self(Arc::new(Finishing(inspector.begin(client))))
     }
 
-    /// Runs guests of this exchange.
+    /// Runs the guests of this exchange.
     pub(crate) fn scope<F: Future>(&self, guests: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self.0.0.clone(), guests)
     }
@@ -182,7 +182,7 @@ impl Followed {
         }
     }
 
-    /// Called when the rest won't be read any more.
+    /// Called when the rest will no longer be read.
     fn give_up(&mut self) {
         self.has_ended = true;
     }
@@ -246,10 +246,10 @@ impl Drop for Followed {
 /// The number of loaded guests, so that their instances get different numbers.
 static LOADED: AtomicU64 = AtomicU64::new(0);
 
-/// How many instances of a guest can be followed at a time before those of abandoned exchanges are removed.
+/// How many instances of a guest may be tracked at a time before those of abandoned exchanges are removed.
 const LOOK_FOR_FORGOTTEN: usize = 256;
 
-/// Follows the instances of a guest.
+/// Passes the events of a guest's instances to the inspector.
 pub(crate) struct InstanceTracer {
     inspector: Arc<dyn Inspector>,
     base: u64,
@@ -288,7 +288,7 @@ impl Tracer for InstanceTracer {
         };
         match exchange.map(|exchange| exchange.upgrade()) {
             Some(Some(exchange)) => exchange.event(number, event),
-            // The exchange is no longer followed.
+            // The exchange is no longer inspected.
             Some(None) => {}
             None => self.inspector.outside(number, event),
         }

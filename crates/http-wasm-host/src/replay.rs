@@ -1,7 +1,7 @@
-//! Running a guest on recorded answers, without a host.
+//! Replaying a guest with recorded results of its imports, without a host.
 //!
-//! What a guest does depends only on its module and on what its imports return. So an instance that gets the results of
-//! a recorded instance, beginning with its creation, does the same again.
+//! A guest's behaviour depends only on its module and on the results of its imports. An instance that gets the results
+//! of a recorded instance, from its creation on, therefore does the same again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,16 +20,17 @@ use crate::run::memory::{self, HasMemory};
 use crate::symbols::{Backtraces, Symbols};
 use crate::trace::TracedGrowth;
 
-/// What a replayed instance gets in place of what a host does.
+/// The results that a replayed instance gets instead of those of a host.
 pub trait Answers: Send + 'static {
-    /// Answers the call of an imported function. What the function returns in the guest's memory is written there.
+    /// Answers a call of an imported function. Results that the function returns in the guest's memory must be written
+    /// there.
     fn call(&mut self, call: ReplayedCall<'_>) -> Returned;
 
     /// Returns whether a memory or table may have this size. [`granted`](TracedGrowth::granted) is `false` here.
     fn growth(&mut self, growth: TracedGrowth) -> bool;
 }
 
-/// The call of an imported function.
+/// A call of an imported function.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ReplayedCall<'a> {
@@ -43,16 +44,16 @@ pub struct ReplayedCall<'a> {
     pub memory: &'a mut [u8],
 }
 
-/// What an imported function does in the end.
+/// The outcome of a call of an imported function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Returned {
     /// It returns this value, if it returns any.
     Value(u64),
-    /// It traps for this reason. `proc_exit` does so in any case.
+    /// It traps for this reason. `proc_exit` always traps.
     Trap(String),
 }
 
-/// A module to replay recorded instances of.
+/// A module whose recorded instances can be replayed.
 pub struct ReplayedModule {
     name: Arc<str>,
     engine: Engine,
@@ -65,8 +66,8 @@ pub struct ReplayedModule {
 
 impl ReplayedModule {
     /// Compiles the guest in `bytes`, which are a module, WebAssembly text, or the output of
-    /// [`precompile`](crate::GuestBuilder::precompile), whose code is not used. A call that takes several times as long
-    /// as `deadline` fails as if it had exceeded that.
+    /// [`precompile`](crate::GuestBuilder::precompile), whose compiled code isn't used. A call that takes several times
+    /// as long as `deadline` fails as if it had exceeded its deadline.
     ///
     /// # Errors
     /// If the bytes aren't a guest for this ABI.
@@ -102,7 +103,7 @@ impl ReplayedModule {
     /// stack, of which it may use [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes).
     ///
     /// # Errors
-    /// If the module imports anything but functions.
+    /// If the module imports anything other than functions.
     pub fn instance<A: Answers>(&self, answers: A) -> Result<ReplayedInstance<'_, A>, LoadError> {
         let module = &self.code.module;
         let refused = |error: wasmtime::Error| LoadError::Compile {
@@ -126,8 +127,8 @@ impl ReplayedModule {
     }
 }
 
-/// How many times longer than a recorded call one that is replayed may take: waiting has extended the time of the
-/// former.
+/// How many times as long as the deadline a replayed call may take, since waiting may have extended the time of the
+/// recorded call.
 const SLACK: u64 = 5;
 
 fn define<A: Answers>(
@@ -211,7 +212,7 @@ impl<A: Answers> ResourceLimiter for Data<A> {
     }
 }
 
-/// An instance that is replayed.
+/// An instance that is being replayed.
 pub struct ReplayedInstance<'m, A: Answers> {
     module: &'m ReplayedModule,
     pre: InstancePre<Data<A>>,
@@ -220,7 +221,7 @@ pub struct ReplayedInstance<'m, A: Answers> {
 }
 
 impl<A: Answers> ReplayedInstance<'_, A> {
-    /// What it gets its answers from.
+    /// The source of its results.
     pub fn answers(&mut self) -> &mut A {
         &mut self.store.data_mut().answers
     }
@@ -289,7 +290,7 @@ impl<A: Answers> ReplayedInstance<'_, A> {
         function.ok_or_else(|| wasmtime::format_err!("the export `{name}` is missing"))
     }
 
-    /// A call begins: its time counts from here.
+    /// Begins a call, whose time counts from here.
     fn begin(&mut self) {
         let ticks = self.module.deadline.ticks.saturating_mul(SLACK).min(u64::MAX / 4);
         self.store.set_epoch_deadline(ticks);

@@ -1,4 +1,4 @@
-//! The directory of recordings: how many there are, and how large they are together, is limited.
+//! The directory of recordings, whose number and total size are limited.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error_text::plain;
 
-/// How recordings end. Nothing else in the directory is touched.
+/// The suffix of recordings. No other files in the directory are touched.
 const SUFFIX: &str = ".http-wasm.har";
-/// How a recording ends while it is written.
+/// The suffix of a recording that is being written.
 const UNFINISHED: &str = ".http-wasm.har.unfinished";
 
 /// Writes recordings, and removes the oldest beyond the limits.
@@ -28,10 +28,10 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Creates the directory, which only this user can enter, unless it exists.
+    /// Creates the directory, with access only for this user, unless it exists.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of what is wrong with the directory.
     pub(super) fn open(path: &Path, max_files: usize, max_bytes: u64) -> Result<Self, String> {
         let shown = path.display();
         let mut builder = DirBuilder::new();
@@ -58,7 +58,7 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Finds the recordings that are there, and removes what an earlier process hasn't finished.
+    /// Finds existing recordings, and removes unfinished ones of earlier processes.
     fn look(&mut self) -> io::Result<()> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.path)? {
@@ -71,7 +71,7 @@ impl Directory {
                 found.push((name, entry.metadata().map_or(0, |found| found.len())));
             }
         }
-        // Their names begin with the time.
+        // Names begin with the time.
         found.sort();
         self.bytes = found.iter().map(|(_, size)| size).sum();
         self.files = found.into();
@@ -81,12 +81,12 @@ impl Directory {
     /// Writes a recording, whose name begins with this time. Returns its path.
     ///
     /// # Errors
-    /// If the system refuses it.
+    /// If the file can't be written.
     pub(super) fn write(&mut self, time: &str, content: &[u8]) -> io::Result<PathBuf> {
         let time = time.replace(':', "");
         let (path, name) = loop {
             self.next += 1;
-            // A predecessor that drains may write here, too.
+            // A draining predecessor may also be writing here.
             let name = format!("{time}-{}-{:06}{SUFFIX}", std::process::id(), self.next);
             let path = self.path.join(&name);
             if !path.exists() {
@@ -163,7 +163,7 @@ mod tests {
             names.iter().filter_map(of).collect::<String>()
         };
         assert_eq!(seconds(&names(&path)), "345");
-        // The next process goes on with them.
+        // The next process continues with them.
         let mut directory = Directory::open(&path, 3, 25).unwrap();
         directory.write("2026-01-01T00:00:06.000Z", &[b'x'; 20]).unwrap();
         assert_eq!(seconds(&names(&path)), "456");

@@ -1,11 +1,11 @@
-//! Which parts of a header, a configuration or an environment variable are secret.
+//! The secret parts of headers, configurations and environment variables.
 
-/// How much of an environment variable is its name.
+/// The length of the name of an environment variable.
 pub(super) fn environment(_: usize, item: &[u8]) -> usize {
     memchr::memchr(b'=', item).map_or(0, |at| at + 1)
 }
 
-/// The parts of a header's values, and whether they are secret: the names of cookies and their attributes aren't.
+/// The parts of a header's values, and whether they are secret. The names of cookies and their attributes aren't.
 pub(super) fn header_parts<'t>(name: &[u8], values: &'t [u8]) -> Vec<(&'t [u8], bool)> {
     let is_cookie = name.eq_ignore_ascii_case(b"cookie");
     let is_set_cookie = name.eq_ignore_ascii_case(b"set-cookie");
@@ -23,8 +23,8 @@ pub(super) fn header_parts<'t>(name: &[u8], values: &'t [u8]) -> Vec<(&'t [u8], 
     parts
 }
 
-/// The parts of a configuration, and whether they are secret: the keys of JSON objects, and those in lines such as
-/// `key = value` or `key: value`, aren't.
+/// The parts of a configuration, and whether they are secret. The keys of JSON objects, and those in lines such as `key
+/// = value` or `key: value`, aren't.
 pub(super) fn config_parts(config: &[u8]) -> Vec<(&[u8], bool)> {
     match serde_json::from_slice::<serde::de::IgnoredAny>(config) {
         Ok(_) => json_parts(config),

@@ -2,8 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// Replaces words with others of the same length and kind, the same word always with the same: what was equal stays
-/// equal. The key is forgotten with the file that is written.
+/// Replaces words with others of the same length and kind. The same word always has the same replacement, so equal
+/// words stay equal. The key is discarded once the file has been written.
 pub(super) struct Masks {
     key: [u8; 32],
 }
@@ -13,7 +13,7 @@ impl Masks {
         Self { key }
     }
 
-    /// The other word for this one.
+    /// The replacement for a word.
     pub(super) fn word(&self, word: &[u8]) -> Vec<u8> {
         let mut masked = Vec::with_capacity(word.len());
         for (block, bytes) in word.chunks(32).enumerate() {
@@ -37,7 +37,7 @@ pub(super) enum Part<'a> {
     Other(&'a [u8]),
 }
 
-/// The words of a text, and what is between them.
+/// The words of a text, and the bytes between them.
 pub(super) fn split(text: &[u8]) -> impl Iterator<Item = Part<'_>> {
     let parts = text.chunk_by(|a, b| is_of_word(*a) == is_of_word(*b));
     parts.map(|part| match part.first().is_some_and(|byte| is_of_word(*byte)) {

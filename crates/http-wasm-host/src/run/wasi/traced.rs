@@ -1,4 +1,4 @@
-//! What a tracer gets of the calls.
+//! Traces WASI calls.
 
 use wasmtime::Caller;
 
@@ -11,7 +11,7 @@ use crate::trace::{CallResult, TraceEvent, TracedWasiCall};
 const EVENT: u32 = 32;
 const IOVEC: u32 = 8;
 
-/// A function has returned an error number or trapped. Does nothing without a tracer.
+/// Reports that a function has returned an error number or trapped. Does nothing without a tracer.
 #[inline]
 pub(super) fn returned<T: HasWasi>(
     caller: &mut Caller<'_, T>,
@@ -73,7 +73,7 @@ fn event<T: HasWasi>(
     }
 }
 
-/// Where a function that has succeeded has written to, and how much.
+/// The ranges of memory that a successful function has written to.
 fn ranges_of(function: &str, args: &[u64], memory: &[u8]) -> Vec<(u32, u32)> {
     let at = |n: usize| args.get(n).copied().unwrap_or_default() as u32;
     match function {
@@ -96,7 +96,7 @@ fn number(memory: &[u8], at: u32) -> Option<u32> {
     slice(memory, at, 4).and_then(|bytes| field(bytes, 0)).map(u32::from_le_bytes).ok()
 }
 
-/// The bytes that `fd_write` has taken.
+/// The bytes that `fd_write` has accepted.
 fn gathered(memory: &[u8], iovs: u32, count: u32, nwritten: u32) -> Option<Vec<u8>> {
     let mut left = number(memory, nwritten)?;
     let mut bytes = Vec::new();
