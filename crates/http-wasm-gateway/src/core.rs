@@ -12,10 +12,10 @@ use tracing::{Instrument as _, Span};
 use crate::body::BoxBody;
 use crate::exchange::{Abandoned, Answer, Inbound, Refused, Share, plain_text, refusal, unavailable};
 use crate::generation::Generation;
-use crate::machine::Machine;
 use crate::observe::{ObservedRequest, Sinks};
+use crate::process_state::ProcessState;
 use crate::route::AmbiguousPath;
-use crate::turns::Line;
+use crate::turns::TurnQueue;
 use crate::unread_budget::UnreadBudget;
 
 /// How long unwritten recordings may delay the exit of the process.
@@ -30,18 +30,18 @@ pub(crate) struct Core {
     earlier: Mutex<Vec<Sinks>>,
     body_budget: BodyBudget,
     unread_budget: Arc<UnreadBudget>,
-    line: Arc<Line>,
+    turn_queue: Arc<TurnQueue>,
 }
 
 impl Core {
-    pub(crate) fn new(generation: Generation, machine: &Machine) -> Self {
+    pub(crate) fn new(generation: Generation, process_state: &ProcessState) -> Self {
         Self {
             generation: ArcSwap::from_pointee(generation),
             in_flight: Arc::default(),
             earlier: Mutex::default(),
-            body_budget: machine.engine.body_budget().clone(),
-            unread_budget: Arc::new(UnreadBudget::new(machine.unread)),
-            line: Line::new(),
+            body_budget: process_state.engine.body_budget().clone(),
+            unread_budget: Arc::new(UnreadBudget::new(process_state.unread)),
+            turn_queue: TurnQueue::new(),
         }
     }
 
@@ -154,8 +154,8 @@ impl Answer for Core {
         &self.unread_budget
     }
 
-    fn line(&self) -> &Arc<Line> {
-        &self.line
+    fn turn_queue(&self) -> &Arc<TurnQueue> {
+        &self.turn_queue
     }
 
     fn refused(&self, mut inbound: Inbound, status: StatusCode) {

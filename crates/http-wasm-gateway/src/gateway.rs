@@ -21,8 +21,8 @@ use crate::inspect::Inspector;
 #[cfg(unix)]
 use crate::listener::Successor;
 use crate::listener::{Endpoint, Inherited, Listeners, announce};
-use crate::machine::Machine;
 use crate::observe::Monitor;
+use crate::process_state::ProcessState;
 use crate::reload::{ConfigSource, Reloader, Sources, follow};
 use crate::signals::{ReloadSignal, Signals};
 use crate::stage::Stage;
@@ -31,7 +31,7 @@ use crate::stage::Stage;
 pub struct Gateway {
     pub(crate) core: Arc<Core>,
     admin: Option<Admin>,
-    machine: Machine,
+    process_state: ProcessState,
     source: ConfigSource,
     inherited: Inherited,
     sources: Sources,
@@ -70,8 +70,9 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let mut inherited = Inherited::take()
             .map_err(|error| StartError::System(format!("LISTEN_FDS: {}", plain(&error))))?;
-        let machine = Machine { inspector, ..Machine::new(&config)? };
-        let monitor = config.admin.as_ref().map(|_| Monitor::new(machine.started, machine.stage.clone()));
+        let process_state = ProcessState { inspector, ..ProcessState::new(&config)? };
+        let monitor =
+            config.admin.as_ref().map(|_| Monitor::new(process_state.started, process_state.stage.clone()));
         let admin = match config.admin.as_ref().zip(monitor.clone()) {
             Some((admin, monitor)) => {
                 let socket = inherited.claim_or_bind(&admin.address).await;
@@ -84,10 +85,10 @@ impl Gateway {
         let files: Vec<_> = config.files().cloned().collect();
         let files = blocking(|| Fingerprints::of(files)).await?;
         let sources = Sources { files, warnings: Vec::new() };
-        let generation = Generation::build(&machine, config, monitor, &none).await?;
-        generation.show(&machine);
-        let core = Arc::new(Core::new(generation, &machine));
-        Ok(Self { core, admin, machine, source, inherited, sources })
+        let generation = Generation::build(&process_state, config, monitor, &none).await?;
+        generation.show(&process_state);
+        let core = Arc::new(Core::new(generation, &process_state));
+        Ok(Self { core, admin, process_state, source, inherited, sources })
     }
 
     /// Reads a configuration file and builds everything that it needs, as far as that has no visible effect: no address
@@ -99,7 +100,7 @@ impl Gateway {
     pub async fn check(path: &Path) -> Result<(Config, Faults), StartError> {
         let mut draft = Draft::read(path);
         if let Some(config) = draft.usable() {
-            Generation::check(&Machine::new(&config)?, &config, &mut draft).await;
+            Generation::check(&ProcessState::new(&config)?, &config, &mut draft).await;
         }
         Ok(draft.finish()?)
     }
@@ -129,7 +130,7 @@ impl Gateway {
         listeners.commit(opened);
         let admin_listener = AdminListener::new(self.admin);
         let reloader = Reloader::new(
-            self.machine,
+            self.process_state,
             self.source,
             self.core.clone(),
             listeners.clone(),

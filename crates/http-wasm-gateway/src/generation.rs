@@ -12,8 +12,8 @@ use crate::error::StartError;
 use crate::exchange::RequestObserver;
 use crate::guests::{self, GuestMonitor, LoadedGuests};
 use crate::inspect::Inspector;
-use crate::machine::Machine;
 use crate::observe::{Configured, Monitor, Observers};
+use crate::process_state::ProcessState;
 use crate::proxy::Proxy;
 use crate::recording::Recorder;
 use crate::route::{Handler, NextHandler, Route, Routes};
@@ -51,7 +51,7 @@ impl Generation {
     /// # Errors
     /// If a guest that isn't optional can't be loaded, an upstream's files are invalid, or a log can't be opened.
     pub(crate) async fn build(
-        machine: &Machine,
+        process_state: &ProcessState,
         config: Config,
         monitor: Option<Arc<Monitor>>,
         earlier: &Arc<Self>,
@@ -63,16 +63,16 @@ impl Generation {
                 .map(|(recorder, config)| (config, recorder))?
         };
         let guests = guests::load(
-            &machine.engine,
+            &process_state.engine,
             &config.guests,
             &earlier.guests,
             monitor.as_deref().map(|monitor| monitor as &dyn GuestMonitor),
-            machine.inspector.as_ref(),
+            process_state.inspector.as_ref(),
             recorder.as_ref(),
         )
         .await?;
-        let (body_budget, earlier) = (machine.engine.body_budget().clone(), earlier.clone());
-        let (stage, inspector) = (machine.stage.clone(), machine.inspector.clone());
+        let (body_budget, earlier) = (process_state.engine.body_budget().clone(), earlier.clone());
+        let (stage, inspector) = (process_state.stage.clone(), process_state.inspector.clone());
         blocking(move || {
             let upstreams = upstreams(&body_budget, &config, &earlier.upstreams)?;
             let routes = routes(&config, &guests, &upstreams, &stage, inspector.as_ref(), recorder.as_ref());
@@ -84,8 +84,8 @@ impl Generation {
     }
 
     /// Builds what can be read of a configuration, without visible effects, and adds faults to `draft`.
-    pub(crate) async fn check(machine: &Machine, config: &Config, draft: &mut Draft) {
-        for (name, result) in guests::check(&machine.engine, &config.guests).await {
+    pub(crate) async fn check(process_state: &ProcessState, config: &Config, draft: &mut Draft) {
+        for (name, result) in guests::check(&process_state.engine, &config.guests).await {
             let optional = config.guests.get(&name).is_some_and(|guest| guest.optional);
             match result {
                 Ok(warnings) => {
@@ -112,10 +112,10 @@ impl Generation {
     }
 
     /// Shows operators that this is the configuration in use.
-    pub(crate) fn show(&self, machine: &Machine) {
+    pub(crate) fn show(&self, process_state: &ProcessState) {
         if let Some(monitor) = &self.observers.monitor {
             let upstreams = self.upstreams.values().map(|(_, proxy)| proxy.clone());
-            monitor.configured(Configured::new(&self.config, machine, &self.guests, upstreams));
+            monitor.configured(Configured::new(&self.config, process_state, &self.guests, upstreams));
         }
     }
 }

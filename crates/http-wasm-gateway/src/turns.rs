@@ -36,7 +36,7 @@ struct Slice {
 
 /// The queue in which tasks of one gateway wait for their turn.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct TurnQueue {
     /// One permit for each task that is woken.
     permits: Arc<Semaphore>,
     /// Tasks that are waiting, or have been woken and haven't run yet.
@@ -51,7 +51,7 @@ pub(crate) struct Line {
     at_once: usize,
 }
 
-impl Line {
+impl TurnQueue {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(0)),
@@ -71,13 +71,13 @@ impl Line {
     }
 
     /// Waits at the end of the queue. `None` outside of a runtime.
-    fn join(self: &Arc<Self>) -> Option<Place> {
+    fn join(self: &Arc<Self>) -> Option<QueuedTurn> {
         let runtime = Handle::try_current().ok()?;
         self.waiting.fetch_add(1, SeqCst);
         if !self.is_served.swap(true, SeqCst) {
             runtime.spawn(self.clone().serve());
         }
-        Some(Place { acquire: Box::pin(self.permits.clone().acquire_owned()), line: self.clone() })
+        Some(QueuedTurn { acquire: Box::pin(self.permits.clone().acquire_owned()), queue: self.clone() })
     }
 
     /// Wakes tasks for as long as there are any.
@@ -102,56 +102,56 @@ impl Line {
     }
 }
 
-/// A task's place in the queue.
-struct Place {
+/// A task that is waiting in the queue.
+struct QueuedTurn {
     acquire: Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>,
-    line: Arc<Line>,
+    queue: Arc<TurnQueue>,
 }
 
-impl Place {
+impl QueuedTurn {
     /// Ready when the task is woken.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.acquire.as_mut().poll(cx).map(|permit| {
             // It is valid for one turn. The semaphore is never closed.
             if let Ok(permit) = permit {
                 permit.forget();
-                self.line.called.fetch_sub(1, SeqCst);
+                self.queue.called.fetch_sub(1, SeqCst);
             }
         })
     }
 }
 
 /// A wake-up that the task didn't use goes to the next one, which the semaphore ensures.
-impl Drop for Place {
+impl Drop for QueuedTurn {
     fn drop(&mut self) {
-        self.line.waiting.fetch_sub(1, SeqCst);
+        self.queue.waiting.fetch_sub(1, SeqCst);
     }
 }
 
 /// A task's turn.
 #[derive(Default)]
-pub(crate) struct Turn(Option<Place>);
+pub(crate) struct Turn(Option<QueuedTurn>);
 
 impl Turn {
     /// Polls the task, or makes it wait in the queue if the slice is over.
     pub(crate) fn poll<T>(
         &mut self,
-        line: &Arc<Line>,
+        queue: &Arc<TurnQueue>,
         cx: &mut Context<'_>,
         task: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        if self.0.is_none() && line.slice().used >= SLICE {
-            self.0 = line.join();
+        if self.0.is_none() && queue.slice().used >= SLICE {
+            self.0 = queue.join();
         }
-        if let Some(place) = &mut self.0 {
-            if place.poll(cx).is_pending() {
+        if let Some(queued) = &mut self.0 {
+            if queued.poll(cx).is_pending() {
                 return Poll::Pending;
             }
             self.0 = None;
         }
         let began = Instant::now();
         let polled = task(cx);
-        let slice = line.slice();
+        let slice = queue.slice();
         CURRENT.set(Slice { used: slice.used + began.elapsed(), ..slice });
         polled
     }
@@ -170,25 +170,25 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::task::{Context, Poll, Waker};
 
-    use super::{CURRENT, Line, SLICE, Slice, Turn};
+    use super::{CURRENT, SLICE, Slice, Turn, TurnQueue};
 
     /// Uses up the current slice.
-    fn use_up(line: &Line) {
-        CURRENT.set(Slice { used: SLICE, ..line.slice() });
+    fn use_up(queue: &TurnQueue) {
+        CURRENT.set(Slice { used: SLICE, ..queue.slice() });
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn tasks_that_arrive_after_the_slice_run_last_in_order_of_arrival() {
-        let (line, order) = (Line::new(), Arc::new(Mutex::new(Vec::new())));
-        use_up(&line);
+        let (queue, order) = (TurnQueue::new(), Arc::new(Mutex::new(Vec::new())));
+        use_up(&queue);
         let busy: Vec<_> = (0..100)
             .map(|number| {
-                let (line, order, mut turn) = (line.clone(), order.clone(), Turn::default());
+                let (queue, order, mut turn) = (queue.clone(), order.clone(), Turn::default());
                 tokio::spawn(poll_fn(move |cx| {
-                    turn.poll(&line, cx, |_| {
+                    turn.poll(&queue, cx, |_| {
                         order.lock().unwrap().push(number);
                         // However long the test takes.
-                        use_up(&line);
+                        use_up(&queue);
                         Poll::Ready(())
                     })
                 }))
@@ -201,36 +201,36 @@ mod tests {
         }
         let expected: Vec<_> = [1_000].into_iter().chain(0..100).collect();
         assert_eq!(*order.lock().unwrap(), expected);
-        assert_eq!((line.waiting.load(SeqCst), line.called.load(SeqCst)), (0, 0));
+        assert_eq!((queue.waiting.load(SeqCst), queue.called.load(SeqCst)), (0, 0));
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_task_that_leaves_the_queue_does_not_block_others() {
-        let line = Line::new();
-        use_up(&line);
+        let queue = TurnQueue::new();
+        use_up(&queue);
         let cx = &mut Context::from_waker(Waker::noop());
         let mut leaves = Turn::default();
-        assert_eq!(leaves.poll(&line, cx, |_| Poll::Ready(())), Poll::Pending);
+        assert_eq!(leaves.poll(&queue, cx, |_| Poll::Ready(())), Poll::Pending);
         for leaves in [Some(leaves), None] {
-            let (mut turn, line) = (Turn::default(), line.clone());
-            use_up(&line);
-            let stays = tokio::spawn(poll_fn(move |cx| turn.poll(&line, cx, |_| Poll::Ready(()))));
+            let (mut turn, queue) = (Turn::default(), queue.clone());
+            use_up(&queue);
+            let stays = tokio::spawn(poll_fn(move |cx| turn.poll(&queue, cx, |_| Poll::Ready(()))));
             tokio::task::yield_now().await;
             drop(leaves);
             stays.await.unwrap();
         }
-        assert_eq!(line.waiting.load(SeqCst), 0);
+        assert_eq!(queue.waiting.load(SeqCst), 0);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_task_runs_at_once_until_the_slice_is_used_up() {
-        let (line, cx) = (Line::new(), &mut Context::from_waker(Waker::noop()));
-        CURRENT.set(Slice { used: SLICE / 2, ..line.slice() });
+        let (queue, cx) = (TurnQueue::new(), &mut Context::from_waker(Waker::noop()));
+        CURRENT.set(Slice { used: SLICE / 2, ..queue.slice() });
         let long = |_: &mut Context<'_>| {
             std::thread::sleep(SLICE / 2);
             Poll::Ready(())
         };
-        assert_eq!(Turn::default().poll(&line, cx, long), Poll::Ready(()));
-        assert_eq!(Turn::default().poll(&line, cx, long), Poll::Pending);
+        assert_eq!(Turn::default().poll(&queue, cx, long), Poll::Ready(()));
+        assert_eq!(Turn::default().poll(&queue, cx, long), Poll::Pending);
     }
 }

@@ -17,7 +17,7 @@ impl Config {
             let what = if keys.contains(path) { "the private key" } else { "the file" };
             let Some(mode) = mode(path) else { continue };
             warnings.extend(writable(what, path, mode));
-            if keys.contains(path) && mode & EVERYBODY_READS != 0 {
+            if keys.contains(path) && mode & OTHERS_READ != 0 {
                 let shown = path.display();
                 warnings.push(format!("the private key {shown} is readable by everyone (mode {mode:04o})"));
             }
@@ -53,18 +53,18 @@ impl Config {
 
 /// The mode of a file that everyone can read.
 pub(super) fn readable_by_everyone(path: &Path) -> Option<u32> {
-    mode(path).filter(|mode| mode & EVERYBODY_READS != 0)
+    mode(path).filter(|mode| mode & OTHERS_READ != 0)
 }
 
-const EVERYBODY_READS: u32 = 0o004;
-const EVERYBODY_WRITES: u32 = 0o002;
-const GROUP_WRITES: u32 = 0o020;
+const OTHERS_READ: u32 = 0o004;
+const OTHERS_WRITE: u32 = 0o002;
+const GROUP_WRITE: u32 = 0o020;
 const STICKY: u32 = 0o1000;
 
 fn writable(what: &str, path: &Path, mode: u32) -> Option<String> {
     let who = match mode {
-        _ if mode & EVERYBODY_WRITES != 0 => "everyone",
-        _ if mode & GROUP_WRITES != 0 => "its group",
+        _ if mode & OTHERS_WRITE != 0 => "everyone",
+        _ if mode & GROUP_WRITE != 0 => "its group",
         _ => return None,
     };
     let shown = path.display();

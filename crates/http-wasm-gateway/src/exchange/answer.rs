@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use super::abandoned::Abandoned;
 use super::inbound::Inbound;
 use crate::body::BoxBody;
-use crate::turns::Line;
+use crate::turns::TurnQueue;
 use crate::unread_budget::UnreadBudget;
 
 /// Responds to requests.
@@ -24,7 +24,7 @@ pub(crate) trait Answer: Send + Sync + 'static {
     fn unread_budget(&self) -> &Arc<UnreadBudget>;
 
     /// The queue in which tasks of busy connections wait for their turn.
-    fn line(&self) -> &Arc<Line>;
+    fn turn_queue(&self) -> &Arc<TurnQueue>;
 
     /// Records a request that was rejected with this status before it could be handled.
     fn refused(&self, inbound: Inbound, status: StatusCode);

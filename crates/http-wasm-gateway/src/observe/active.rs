@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::config::{self, Config, Located};
 use crate::digest::sha256;
 use crate::guests::{LoadedGuest, LoadedGuests};
-use crate::machine::Machine;
+use crate::process_state::ProcessState;
 use crate::proxy::{AddressStatus, Proxy};
 use crate::stage::{CurrentStage, Stage};
 
@@ -76,7 +76,7 @@ impl Active {
 impl Configured {
     pub(crate) fn new(
         config: &Config,
-        machine: &Machine,
+        process_state: &ProcessState,
         guests: &LoadedGuests,
         upstreams: impl IntoIterator<Item = Arc<Proxy>>,
     ) -> Self {
@@ -91,9 +91,9 @@ impl Configured {
             since: SystemTime::now(),
             // Numbers, strings, lists and tables with string keys can always be represented in JSON.
             sha256: sha256(&serde_json::to_vec(config).unwrap_or_default()),
-            at_next_start: machine.start_only.differing(config),
-            engine: machine.engine.clone(),
-            memory_budget: machine.memory,
+            at_next_start: process_state.start_only.differing(config),
+            engine: process_state.engine.clone(),
+            memory_budget: process_state.memory,
             guests: config.guests.iter().map(guest).collect(),
             upstreams,
             routes: config

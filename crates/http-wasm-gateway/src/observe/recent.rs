@@ -56,7 +56,7 @@ impl Recent {
             RecentError { at: SystemTime::now(), source, name: name.to_owned(), kind, message, times };
         errors.push_back(error);
         if errors.len() > KEPT
-            && let Some(crowded) = oldest_of_whoever_has_most(&errors)
+            && let Some(crowded) = oldest_of_most_frequent(&errors)
         {
             errors.remove(crowded);
         }
@@ -68,7 +68,7 @@ impl Recent {
     }
 }
 
-fn oldest_of_whoever_has_most(errors: &VecDeque<RecentError>) -> Option<usize> {
+fn oldest_of_most_frequent(errors: &VecDeque<RecentError>) -> Option<usize> {
     let of_the_same = |error: &RecentError| {
         errors.iter().filter(|other| (other.source, &other.name) == (error.source, &error.name)).count()
     };

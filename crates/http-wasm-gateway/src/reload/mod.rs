@@ -25,8 +25,8 @@ use crate::error_text::counted;
 use crate::fingerprint::Fingerprints;
 use crate::generation::Generation;
 use crate::listener::Listeners;
-use crate::machine::Machine;
 use crate::observe::{Monitor, Reload};
+use crate::process_state::ProcessState;
 use crate::signals::ReloadSignal;
 use crate::stage::{CurrentStage, Stage};
 
@@ -55,7 +55,7 @@ pub(crate) struct Sources {
 pub struct Reloader(Arc<Inner>);
 
 struct Inner {
-    machine: Machine,
+    process_state: ProcessState,
     source: ConfigSource,
     core: Arc<Core>,
     listeners: Arc<Listeners<Core>>,
@@ -99,7 +99,7 @@ impl fmt::Display for Summary {
 
 impl Reloader {
     pub(crate) fn new(
-        machine: Machine,
+        process_state: ProcessState,
         source: ConfigSource,
         core: Arc<Core>,
         listeners: Arc<Listeners<Core>>,
@@ -109,7 +109,7 @@ impl Reloader {
         let (one_at_a_time, sources) = (Mutex::default(), SyncMutex::new(sources));
         let warned = SyncMutex::default();
         Self(Arc::new(Inner {
-            machine,
+            process_state,
             source,
             core,
             listeners,
@@ -127,7 +127,7 @@ impl Reloader {
 
     /// The stage of the gateway.
     pub(crate) fn stage(&self) -> &CurrentStage {
-        &self.0.machine.stage
+        &self.0.process_state.stage
     }
 
     /// Shows operators that requests are served, and allows them to reload.
@@ -139,7 +139,7 @@ impl Reloader {
             let listeners = Arc::downgrade(&self.0.listeners);
             monitor.on_listeners(move || listeners.upgrade().map(|all| all.status()).unwrap_or_default());
         }
-        self.0.machine.stage.enter(Stage::Ready);
+        self.0.process_state.stage.enter(Stage::Ready);
         self.warn(generation).await;
     }
 
@@ -192,7 +192,7 @@ impl Reloader {
     }
 
     async fn swap(&self) -> Result<Summary, StartError> {
-        let Inner { machine, core, listeners, admin_listener, sources, .. } = &*self.0;
+        let Inner { process_state, core, listeners, admin_listener, sources, .. } = &*self.0;
         let _one_at_a_time = self.0.one_at_a_time.lock().await;
         let (config, read) = self.read().await?;
         let earlier = core.generation();
@@ -202,16 +202,16 @@ impl Reloader {
                 .observers
                 .monitor
                 .clone()
-                .unwrap_or_else(|| Monitor::new(machine.started, machine.stage.clone()))
+                .unwrap_or_else(|| Monitor::new(process_state.started, process_state.stage.clone()))
         };
         let monitor = config.admin.as_ref().map(|_| known());
-        let next = Generation::build(machine, config, monitor.clone(), &earlier).await?;
+        let next = Generation::build(process_state, config, monitor.clone(), &earlier).await?;
         let opened = listeners.open(&next.config.listen).await?;
         let admin = admin_listener.open(next.config.admin.as_ref().zip(monitor), listeners).await?;
 
-        let at_next_start = machine.start_only.differing(&next.config);
+        let at_next_start = process_state.start_only.differing(&next.config);
         let (guests, guests_kept) = (next.config.guests.len(), next.guests.shared_with(&earlier.guests));
-        next.show(machine);
+        next.show(process_state);
         core.swap(next);
         *sources.lock().unwrap_or_else(PoisonError::into_inner) = read;
         let change = listeners.commit(opened);

@@ -101,7 +101,7 @@ where
             state: State::Handshake(Box::new(builder(&requests.limits).handshake(io))),
             held: Held::new(traffic.clone()),
             unread,
-            streams: Streams::new(requests.answer.line().clone()),
+            streams: Streams::new(requests.answer.turn_queue().clone()),
             turn: Turn::default(),
             keep_alive: KeepAlive::new(),
             requests,

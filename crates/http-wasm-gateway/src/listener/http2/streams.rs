@@ -8,18 +8,18 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::exchange::FEW_REQUESTS;
-use crate::turns::{Line, Turn};
+use crate::turns::{Turn, TurnQueue};
 
 /// Counts the streams of a connection that have tasks.
 #[derive(Debug)]
 pub(super) struct Streams {
     open: AtomicUsize,
-    line: Arc<Line>,
+    turn_queue: Arc<TurnQueue>,
 }
 
 impl Streams {
-    pub(super) fn new(line: Arc<Line>) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), line })
+    pub(super) fn new(turn_queue: Arc<TurnQueue>) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), turn_queue })
     }
 
     /// Adds the task of another stream.
@@ -47,7 +47,7 @@ impl Streams {
         task: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         if self.are_many() {
-            return turn.poll(&self.line, cx, task);
+            return turn.poll(&self.turn_queue, cx, task);
         }
         turn.leave();
         task(cx)
@@ -90,11 +90,11 @@ mod tests {
 
     use super::Streams;
     use crate::exchange::FEW_REQUESTS;
-    use crate::turns::Line;
+    use crate::turns::TurnQueue;
 
     #[test]
     fn streams_count_as_many_above_a_threshold_of_open_streams() {
-        let streams = Streams::new(Line::new());
+        let streams = Streams::new(TurnQueue::new());
         let few: Vec<_> = (0..FEW_REQUESTS).map(|_| streams.run(pending::<()>())).collect();
         assert!(!streams.are_many());
         let one_more = streams.run(ready(1));

@@ -73,7 +73,7 @@ impl Served {
     }
 
     fn guest_memory(&self) -> usize {
-        self.bound.reloader.0.machine.engine.memory_in_use()
+        self.bound.reloader.0.process_state.engine.memory_in_use()
     }
 }
 

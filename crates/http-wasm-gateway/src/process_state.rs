@@ -17,7 +17,7 @@ use crate::inspect::Inspector;
 use crate::stage::CurrentStage;
 
 /// The state that all generations are built on.
-pub(crate) struct Machine {
+pub(crate) struct ProcessState {
     pub(crate) started: SystemTime,
     pub(crate) engine: Engine,
     /// How many bytes the instances of all guests may use together.
@@ -30,7 +30,7 @@ pub(crate) struct Machine {
     pub(crate) inspector: Option<Arc<dyn Inspector>>,
 }
 
-impl Machine {
+impl ProcessState {
     pub(crate) fn new(config: &Config) -> Result<Self, StartError> {
         // This comes before anything needs many descriptors; the guests' files are already open.
         Descriptors::of_process();
