@@ -20,7 +20,7 @@ use crate::recording::{GuestOrigin, GuestSecrets, GuestTracer, Recorder};
 pub const LOADING_TARGET: &str = "http_wasm_gateway::guests::loading";
 
 /// How long loading all guests may take before these events are emitted.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PROGRESS_DELAY: Duration = Duration::from_secs(1);
 
 /// Guests by name.
 #[derive(Default)]
@@ -187,16 +187,16 @@ async fn attempts(
     });
     let mut jobs = stream::iter(jobs.collect::<Vec<_>>()).buffer_unordered(at_once);
     let mut attempts = Vec::with_capacity(guests.len());
-    let mut patience = pin!(tokio::time::sleep(PATIENCE));
+    let mut progress_delay = pin!(tokio::time::sleep(PROGRESS_DELAY));
     loop {
         tokio::select! {
             attempt = jobs.next() => match attempt {
                 Some(attempt) => attempts.push(attempt),
                 None => break,
             },
-            () = &mut patience, if !patience.is_elapsed() => {}
+            () = &mut progress_delay, if !progress_delay.is_elapsed() => {}
         }
-        if patience.is_elapsed() && guests.len() > 1 {
+        if progress_delay.is_elapsed() && guests.len() > 1 {
             let (loaded, total) = (attempts.len(), guests.len());
             tracing::info!(target: LOADING_TARGET, loaded, total, "{loaded} of {total} guests are loaded");
         }

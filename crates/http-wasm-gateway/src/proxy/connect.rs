@@ -65,7 +65,7 @@ impl Connectors {
     /// Creates the connectors, or returns what is wrong with the files that the settings refer to.
     pub(super) fn new(upstream: &Upstream) -> Result<Self, String> {
         let tls = Tls::new(upstream.tls.as_ref().map(|tls| &tls.value))?;
-        let http = spoken(upstream);
+        let http = offered_versions(upstream);
         let connector = |http| {
             Connector::new(tls.connector(http).map_result(
                 |stream: Result<MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>| {
@@ -91,7 +91,7 @@ fn descriptor(stream: &MaybeHttpsStream<TokioIo<TcpStream>>) -> u64 {
 
 /// The HTTP versions to offer. HTTP/2 has the host in the URI, so the client's host can't be forwarded with it. Only
 /// TLS can negotiate a version.
-fn spoken(upstream: &Upstream) -> UpstreamHttp {
+fn offered_versions(upstream: &Upstream) -> UpstreamHttp {
     let negotiable = upstream.addresses.iter().any(|address| address.is_tls());
     match (upstream.forwarded_host(), upstream.http) {
         (ForwardedHost::Client, _) => UpstreamHttp::Http1,

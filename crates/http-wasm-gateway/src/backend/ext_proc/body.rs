@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 /// How many pieces are received ahead of the guests.
 const PIECES: usize = 2;
 
-/// Receives the pieces of a body from Envoy, and passes them on to [`Pieces`].
+/// Receives the pieces of a body from Envoy, and passes them on to [`ReceivedBody`].
 pub(super) struct BodySender {
     pieces: mpsc::Sender<Piece>,
     end: Option<oneshot::Sender<Option<HeaderMap>>>,
@@ -32,7 +32,7 @@ pub(super) enum BodyTransfer {
     /// Envoy doesn't send its body. The flag is set once the guests have finished with it.
     Kept(Arc<AtomicBool>),
     /// What follows the head isn't a body. Its pieces bypass the guests, whose own body is dropped.
-    Tunnel(Pieces, End),
+    Tunnel(ReceivedBody, End),
     /// As `Tunnel`, but Envoy doesn't send the pieces.
     KeptTunnel,
 }
@@ -54,22 +54,22 @@ pub(super) enum BodyError {
 }
 
 /// A body that arrives in pieces.
-pub(super) struct Pieces(State);
+pub(super) struct ReceivedBody(State);
 
 enum State {
-    Coming(mpsc::Receiver<Piece>),
+    Receiving(mpsc::Receiver<Piece>),
     /// There is a body, but Envoy doesn't send it.
     Kept(Arc<AtomicBool>),
     Ended,
 }
 
-impl Pieces {
-    /// A body, and the sender of its pieces.
-    pub(super) fn coming() -> (BodySender, Self, End) {
-        let (sender, receiver) = mpsc::channel(PIECES);
+impl ReceivedBody {
+    /// A body with the sender of its pieces.
+    pub(super) fn channel() -> (BodySender, Self, End) {
+        let (pieces, receiver) = mpsc::channel(PIECES);
         let (end, ended) = oneshot::channel();
-        let inlet = BodySender { pieces: sender, end: Some(end) };
-        (inlet, Self(State::Coming(receiver)), ended)
+        let sender = BodySender { pieces, end: Some(end) };
+        (sender, Self(State::Receiving(receiver)), ended)
     }
 
     /// An empty body.
@@ -101,7 +101,7 @@ impl BodySender {
     }
 }
 
-impl Body for Pieces {
+impl Body for ReceivedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -110,7 +110,7 @@ impl Body for Pieces {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let pieces = match &mut self.0 {
-            State::Coming(pieces) => pieces,
+            State::Receiving(pieces) => pieces,
             State::Kept(is_passed) => {
                 if !is_passed.load(Ordering::Relaxed) {
                     tracing::error!("a guest reads a body: {}", BodyError::Kept);

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, Streaming};
 
-use super::body::{BodySender, BodyTransfer, End, Pieces};
+use super::body::{BodySender, BodyTransfer, End, ReceivedBody};
 use super::head;
 use super::output::{Direction, Output, Rest, cut, in_place_of_kept};
 use super::processor::Processor;
@@ -57,7 +57,7 @@ impl Timer<'_> {
 }
 
 /// A response as received from Envoy.
-type Received = (Response<()>, Pieces, BodyTransfer);
+type Received = (Response<()>, ReceivedBody, BodyTransfer);
 
 /// The outcome of an exchange.
 #[derive(PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub(super) async fn run(
     if head::length(request.headers()).is_some_and(|length| length > max_body) {
         return output.immediate(too_large()).await;
     }
-    let (inlet, body, passage) = modes.body(Direction::Request, &headers, is_tunnel);
+    let (sender, body, transfer) = modes.body(Direction::Request, &headers, is_tunnel);
     let (respond, response) = oneshot::channel();
     let (forward, forwarded) = oneshot::channel();
     let turn = Turn::new(processor.deadline());
@@ -111,15 +111,15 @@ pub(super) async fn run(
 
     let mut exchange = pin!(through_guests(
         processor,
-        (request, body, passage),
+        (request, body, transfer),
         client,
         response,
         forward,
         &turn,
         output.clone()
     ));
-    let inlets = Inlets { request: inlet, response: None, respond: Some(respond), left: max_body };
-    let mut receive = pin!(receive(messages, inlets, modes, is_connect));
+    let senders = BodySenders { request: sender, response: None, respond: Some(respond), left: max_body };
+    let mut receive = pin!(receive(messages, senders, modes, is_connect));
     let mut rest = pin!(async {
         match forwarded.await {
             Ok((body, end)) => output.rest(Direction::Request, body, end).await,
@@ -153,7 +153,7 @@ pub(super) async fn run(
 /// Runs the guests. The caller enforces their timeout, using the deadline in `turn`.
 async fn through_guests(
     processor: &Processor,
-    (request, body, passage): (Request<()>, Pieces, BodyTransfer),
+    (request, body, transfer): (Request<()>, ReceivedBody, BodyTransfer),
     client: Client,
     response: oneshot::Receiver<Received>,
     forward: oneshot::Sender<(BoxBody, End)>,
@@ -169,7 +169,7 @@ async fn through_guests(
     let next = |request: Request<BoxBody>| async move {
         let (new, body) = request.into_parts();
         let mut body = body;
-        if let BodyTransfer::Kept(is_passed) = &passage
+        if let BodyTransfer::Kept(is_passed) = &transfer
             && in_place_of_kept(is_passed, std::mem::take(&mut body)).await?.is_some()
         {
             let fix = "`processing_mode.request_body_mode` must be FULL_DUPLEX_STREAMED";
@@ -177,32 +177,32 @@ async fn through_guests(
         }
         let (changes, reroutes) = head::request_changes(&old, &new);
         let reroutes = reroutes && processor.reselects_route;
-        let rest: Rest = to_envoy.head(Direction::Request, changes, reroutes, body, passage).await?;
+        let rest: Rest = to_envoy.head(Direction::Request, changes, reroutes, body, transfer).await?;
         if let Some(rest) = rest {
             let _ended = forward.send(rest);
         }
         turn.set(None);
-        let (response, body, passage) = response.await.map_err(|_| cut())?;
+        let (response, body, transfer) = response.await.map_err(|_| cut())?;
         turn.set(processor.deadline());
-        *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some((response.clone(), passage));
+        *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some((response.clone(), transfer));
         Ok::<_, Status>(response.map(|()| body))
     };
     let response = processor.chain.call_observed(request, client.addr, (), next).await?;
-    let Some((old, passage)) = kept.into_inner().unwrap_or_else(PoisonError::into_inner) else {
+    let Some((old, transfer)) = kept.into_inner().unwrap_or_else(PoisonError::into_inner) else {
         output.immediate(response).await?;
         return Ok(Done::Answered);
     };
     let (new, body) = response.into_parts();
     // If guests have set a status that allows no body, the body is dropped as it arrives.
     let mut body = if is_bodyless(new.status.as_u16()) { BoxBody::empty() } else { body };
-    if let BodyTransfer::Kept(is_passed) = &passage
+    if let BodyTransfer::Kept(is_passed) = &transfer
         && let Some(made) = in_place_of_kept(is_passed, std::mem::take(&mut body)).await?
     {
         output.immediate(Response::from_parts(new, BoxBody::from(made))).await?;
         return Ok(Done::Answered);
     }
     let changes = head::response_changes(&old, &new);
-    let rest = output.head(Direction::Response, changes, false, body, passage).await?;
+    let rest = output.head(Direction::Response, changes, false, body, transfer).await?;
     turn.set(None);
     if let Some((body, end)) = rest {
         output.rest(Direction::Response, body, end).await?;
@@ -210,8 +210,8 @@ async fn through_guests(
     Ok(Done::Passed)
 }
 
-/// The receivers of Envoy's messages.
-struct Inlets {
+/// The senders that pass on the bodies that Envoy sends.
+struct BodySenders {
     request: Option<BodySender>,
     response: Option<BodySender>,
     /// Sends the response's head. `None` once it has arrived.
@@ -232,48 +232,48 @@ enum Incoming {
 /// Dispatches Envoy's messages until it ends the stream.
 async fn receive(
     mut messages: Streaming<ProcessingRequest>,
-    mut inlets: Inlets,
+    mut senders: BodySenders,
     modes: Modes,
     is_connect: bool,
 ) -> Result<Incoming, Status> {
     while let Some(message) = messages.message().await? {
-        let (inlet, trailers) = match message.event {
+        let (sender, trailers) = match message.event {
             Some(Event::ResponseHeaders(headers)) => {
-                let respond = inlets.respond.take();
+                let respond = senders.respond.take();
                 let respond = respond.ok_or_else(|| Status::invalid_argument("a second response"))?;
                 let head = head::response(&headers).map_err(invalid)?;
                 let status = head.status();
                 let is_tunnel =
                     status == StatusCode::SWITCHING_PROTOCOLS || is_connect && status.is_success();
-                let (inlet, body, passage) = modes.body(Direction::Response, &headers, is_tunnel);
-                inlets.response = inlet;
-                let _ended = respond.send((head, body, passage));
+                let (sender, body, transfer) = modes.body(Direction::Response, &headers, is_tunnel);
+                senders.response = sender;
+                let _ended = respond.send((head, body, transfer));
                 continue;
             }
             Some(Event::RequestBody(body)) => {
                 let size = body.body.len() as u64;
-                let Some(left) = inlets.left.checked_sub(size) else { return Ok(Incoming::TooLarge) };
-                inlets.left = left;
-                if let Some(request) = &mut inlets.request {
+                let Some(left) = senders.left.checked_sub(size) else { return Ok(Incoming::TooLarge) };
+                senders.left = left;
+                if let Some(request) = &mut senders.request {
                     request.data(body.body).await;
                 }
-                (body.end_of_stream.then_some(&mut inlets.request), None)
+                (body.end_of_stream.then_some(&mut senders.request), None)
             }
             Some(Event::ResponseBody(body)) => {
-                if let Some(response) = &mut inlets.response {
+                if let Some(response) = &mut senders.response {
                     response.data(body.body).await;
                 }
-                (body.end_of_stream.then_some(&mut inlets.response), None)
+                (body.end_of_stream.then_some(&mut senders.response), None)
             }
-            Some(Event::RequestTrailers(trailers)) => (Some(&mut inlets.request), Some(trailers)),
-            Some(Event::ResponseTrailers(trailers)) => (Some(&mut inlets.response), Some(trailers)),
+            Some(Event::RequestTrailers(trailers)) => (Some(&mut senders.request), Some(trailers)),
+            Some(Event::ResponseTrailers(trailers)) => (Some(&mut senders.response), Some(trailers)),
             Some(Event::RequestHeaders(_)) => return Err(Status::invalid_argument("a second request")),
             // A message that a later version of the protocol has added.
             None => continue,
         };
-        if let Some(Some(inlet)) = inlet {
+        if let Some(Some(sender)) = sender {
             let trailers = trailers.map(|trailers| head::trailers(&trailers)).transpose().map_err(invalid)?;
-            inlet.end(trailers).await;
+            sender.end(trailers).await;
         }
     }
     Ok(Incoming::Complete)
@@ -294,12 +294,12 @@ async fn pass(
             "`request_header_mode` must be SEND",
         ));
     }
-    let (response, body, passage) = modes.body(Direction::Response, &headers, false);
+    let (response, body, transfer) = modes.body(Direction::Response, &headers, false);
     let rest =
-        output.head(Direction::Response, Default::default(), false, BoxBody::new(body), passage).await?;
+        output.head(Direction::Response, Default::default(), false, BoxBody::new(body), transfer).await?;
     let Some((body, end)) = rest else { return Ok(()) };
-    let inlets = Inlets { request: None, response, respond: None, left: 0 };
-    tokio::try_join!(output.rest(Direction::Response, body, end), receive(messages, inlets, modes, false))
+    let senders = BodySenders { request: None, response, respond: None, left: 0 };
+    tokio::try_join!(output.rest(Direction::Response, body, end), receive(messages, senders, modes, false))
         .map(|_| ())
 }
 
@@ -347,24 +347,24 @@ impl Modes {
         direction: Direction,
         headers: &HttpHeaders,
         is_tunnel: bool,
-    ) -> (Option<BodySender>, Pieces, BodyTransfer) {
+    ) -> (Option<BodySender>, ReceivedBody, BodyTransfer) {
         let mode = match direction {
             Direction::Request => self.request,
             Direction::Response => self.response,
         };
         match (headers.end_of_stream, mode == BodySendMode::None) {
-            (true, _) => (None, Pieces::none(), BodyTransfer::WithHead),
-            (false, true) if is_tunnel => (None, Pieces::none(), BodyTransfer::KeptTunnel),
+            (true, _) => (None, ReceivedBody::none(), BodyTransfer::WithHead),
+            (false, true) if is_tunnel => (None, ReceivedBody::none(), BodyTransfer::KeptTunnel),
             (false, true) => {
-                let (body, passage) = Pieces::kept();
-                (None, body, passage)
+                let (body, transfer) = ReceivedBody::kept();
+                (None, body, transfer)
             }
             (false, false) => {
-                let (inlet, body, end) = Pieces::coming();
+                let (sender, body, end) = ReceivedBody::channel();
                 match is_tunnel {
                     // To the guests the body is empty, and what they write isn't sent.
-                    true => (Some(inlet), Pieces::none(), BodyTransfer::Tunnel(body, end)),
-                    false => (Some(inlet), body, BodyTransfer::Pieces(end)),
+                    true => (Some(sender), ReceivedBody::none(), BodyTransfer::Tunnel(body, end)),
+                    false => (Some(sender), body, BodyTransfer::Pieces(end)),
                 }
             }
         }

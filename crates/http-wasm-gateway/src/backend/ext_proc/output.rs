@@ -88,14 +88,14 @@ impl Output {
         changes: HeaderMutation,
         reroutes: bool,
         body: BoxBody,
-        passage: BodyTransfer,
+        transfer: BodyTransfer,
     ) -> Result<Rest, Status> {
         let mut common = CommonResponse {
             header_mutation: Some(changes),
             clear_route_cache: reroutes,
             ..CommonResponse::default()
         };
-        let rest = match passage {
+        let rest = match transfer {
             BodyTransfer::Pieces(end) => Some((body, end)),
             BodyTransfer::Tunnel(pieces, end) => Some((BoxBody::new(pieces), end)),
             // Envoy sends its own body; see `in_place_of_kept`.

@@ -42,7 +42,7 @@ pub(super) use self::upgrade::Upgrade;
 const READ_BYTES: usize = 16 * 1024;
 
 /// The length of the shortest head that hyper rejects as too long before it is complete.
-const LEAST_TOO_LONG: usize = 8 * 1024;
+const HYPER_MIN_HEAD_LIMIT: usize = 8 * 1024;
 
 /// How long a client may continue to send data that is discarded, and how long it may pause.
 const LINGER: Duration = Duration::from_secs(30);
@@ -117,7 +117,7 @@ impl<S> Framing<S> {
             own: PrependedBytes::default(),
             start_line: Arc::default(),
             half_close: HalfClose::new(limits.half_close_timeout.0),
-            max_head: limits.max_header_size.bytes().max(LEAST_TOO_LONG),
+            max_head: limits.max_header_size.bytes().max(HYPER_MIN_HEAD_LIMIT),
             linger: None,
             _permit: permit,
         }
