@@ -133,7 +133,7 @@ impl RequestObserver for MonitorObserver {
         metrics.finished(request);
         for attempt in request.attempts {
             if let Err((failure, why)) = &attempt.result
-                && failure.is_upstreams()
+                && failure.is_upstream_fault()
             {
                 let message = format_args!("{}: {why}", attempt.address);
                 recent.add(ErrorSource::Upstream, &attempt.upstream, failure.name(), message);

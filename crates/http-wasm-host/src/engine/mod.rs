@@ -34,7 +34,7 @@ use crate::limits::Limits;
 use crate::message::body_budget::BodyBudget;
 use crate::runtime::{Background, Runtime, TokioRuntime};
 use crate::stats::Counters;
-use crate::symbols::{Backtraces, Moved, Symbols};
+use crate::symbols::{Backtraces, Shift, Symbols};
 
 pub(crate) use self::block_on::block_on;
 pub(crate) use self::code::{SharedCode, Source};
@@ -194,7 +194,7 @@ impl Engine {
     }
 
     /// The symbols of the author's module. They are read unless another guest already uses them.
-    pub(crate) fn symbols(&self, wasm: &[u8], moved: Vec<Moved>, backtraces: Backtraces) -> Arc<Symbols> {
+    pub(crate) fn symbols(&self, wasm: &[u8], moved: Vec<Shift>, backtraces: Backtraces) -> Arc<Symbols> {
         let key = (Sha256::digest(wasm).into(), backtraces);
         let read = || Ok::<_, Infallible>(Symbols::read(wasm, moved, backtraces));
         let Ok(symbols) = self.0.symbols.get_or_make(key, read);

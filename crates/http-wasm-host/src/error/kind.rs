@@ -114,7 +114,7 @@ impl ErrorKind {
 
     /// Whether it is a failure of the guest, which is excused for a guest that fails open. A body that is too long,
     /// ends prematurely or can't be decoded must be reported to its sender.
-    pub(crate) fn is_guests(self) -> bool {
+    pub(crate) fn is_guest_fault(self) -> bool {
         !matches!(self, Self::BodyTooLarge(_) | Self::Body(_) | Self::Undecodable(_))
     }
 

@@ -60,7 +60,7 @@ impl GuestBuilder {
         // A guest that declares it is always compiled for it, so that its precompiled code fits either way.
         let pauses_writes = inspection.declares_stream() || self.stream != Stream::Off;
         let precompiled = precompiled.filter(|_| inspection.declares_stream() || !pauses_writes);
-        let suspicious = !self.is_probe && !self.quiet && inspection.lint_facts().ask_for_probe();
+        let suspicious = !self.is_probe && !self.quiet && inspection.lint_facts().needs_probe();
         let prober = suspicious.then(|| (self.clone(), bytes.to_vec()));
         self.wasi.args.insert(0, name.to_string());
         self.wasi.check().map_err(|reason| LoadError::Grant { guest: name.clone(), reason })?;

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long loading may take before that is logged, and how often it is logged afterwards.
-const FIRST: Duration = Duration::from_secs(1);
-const AGAIN: Duration = Duration::from_secs(10);
+const FIRST_NOTICE: Duration = Duration::from_secs(1);
+const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Logs that loading a guest takes long, until it is dropped.
 pub(crate) struct SlowLoad {
@@ -35,13 +35,13 @@ impl SlowLoad {
         let span = tracing::Span::current();
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let watch = move || {
-            let mut wait = FIRST;
+            let mut wait = FIRST_NOTICE;
             tracing::dispatcher::with_default(&dispatch, || {
                 let _span = span.enter();
                 while let Err(RecvTimeoutError::Timeout) = loaded.recv_timeout(wait) {
                     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                     if !state.is_loaded {
-                        (state.is_mentioned, wait) = (true, AGAIN);
+                        (state.is_mentioned, wait) = (true, NOTICE_INTERVAL);
                         let seconds = began.elapsed().as_secs();
                         tracing::info!(guest = &*guest, seconds, "the guest is being compiled and started");
                     }

@@ -79,33 +79,33 @@ impl<F: Future> Future for Running<F> {
 
 impl<F: Future + Send + 'static> RunningCall<F::Output> for Running<F> {
     fn abandon(self: Pin<Box<Self>>, waits_no_more: bool) -> Option<AbandonedCall> {
-        let goes_on = match self.call.stage() {
+        let continued = match self.call.stage() {
             Stage::Running => true,
             Stage::Waiting => waits_no_more,
             Stage::Outside => false,
         };
-        if self.is_polled || !goes_on {
+        if self.is_polled || !continued {
             return None;
         }
         let count = AbandonedCount::one_more(&self.shared.counters)?;
         let (call, shared) = (self.call.clone(), self.shared.clone());
         call.abandon();
         let abandoned = AbandonedCall::default();
-        let goes_on = GoesOn { future: self, call, _held: abandoned.clone(), _count: count };
-        let spawned = shared.engine.background().spawn_on_runtime(Box::pin(goes_on.in_current_span()));
+        let continued = Continued { future: self, call, _held: abandoned.clone(), _count: count };
+        let spawned = shared.engine.background().spawn_on_runtime(Box::pin(continued.in_current_span()));
         spawned.ok().map(|()| abandoned)
     }
 }
 
 /// The rest of a call that continues in the background.
-struct GoesOn<F> {
+struct Continued<F> {
     future: Pin<Box<Running<F>>>,
     call: CallStatus,
     _held: AbandonedCall,
     _count: AbandonedCount,
 }
 
-impl<F: Future> Future for GoesOn<F> {
+impl<F: Future> Future for Continued<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

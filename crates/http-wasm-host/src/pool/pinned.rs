@@ -12,7 +12,7 @@ use crate::pool::progress::Progress;
 use crate::pool::streaming::{Handled, until_committed};
 use crate::rule::Rule;
 use crate::run::call::CallStatus;
-use crate::run::compute::{ComputePermit, Line};
+use crate::run::compute::{ComputePermit, QueueKind};
 use crate::run::pin::NextResult;
 use crate::stats::DropReason;
 
@@ -198,7 +198,7 @@ impl<H: Host> PooledInstance<H> {
     /// Waits for a compute permit for a call of this instance, if the call needs one.
     pub(crate) fn permit(&self, phase: Phase) -> impl Future<Output = Option<ComputePermit>> + Send + use<H> {
         let shared = self.shared().clone();
-        async move { shared.permit(phase, Line::Pinned).await }
+        async move { shared.permit(phase, QueueKind::Pinned).await }
     }
 
     /// Calls `handle_response` for a request that got no response.

@@ -15,7 +15,7 @@ use crate::stats::DropReason;
 const SHORTEST: Duration = Duration::from_millis(5);
 
 /// With this many idle instances, lost ones aren't replaced before they are needed.
-const SPARE: usize = 4;
+const ENOUGH_IDLE: usize = 4;
 
 /// Checks a guest's pool once per quarter of its `idle_ttl`, on the housekeeping thread.
 pub(crate) struct Sweep<H: Host> {
@@ -96,7 +96,7 @@ impl<H: Host> Sweep<H> {
         if pool.is_short() {
             return true;
         }
-        let has_room = pool.idle() < SPARE.min(pool.settings().max_idle.unwrap_or(SPARE));
+        let has_room = pool.idle() < ENOUGH_IDLE.min(pool.settings().max_idle.unwrap_or(ENOUGH_IDLE));
         if !has_room {
             self.lost.store(0, Ordering::Relaxed);
         }

@@ -49,7 +49,7 @@ impl Compute {
 
 /// The queues in which calls wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub(crate) enum QueueKind {
     /// Calls that hold an instance and have computed little.
     Pinned = 0,
     /// Requests without an instance. They get one together with the permit, so that waiting requests need no memory.
@@ -60,8 +60,8 @@ pub(crate) enum Line {
 
 /// The order in which the queues are searched for the next call. Calls that delay others least usually come first, but
 /// no call waits forever.
-const TURNS: [[Line; 3]; 5] = {
-    use Line::{Long, New, Pinned};
+const TURNS: [[QueueKind; 3]; 5] = {
+    use QueueKind::{Long, New, Pinned};
     let usual = [Pinned, New, Long];
     let new = [New, Pinned, Long];
     [usual, new, usual, new, [Long, Pinned, New]]
@@ -87,7 +87,7 @@ struct State {
     generation: u64,
     turn: usize,
     next_ticket: u64,
-    lines: [BTreeMap<u64, Waker>; 3],
+    queues: [BTreeMap<u64, Waker>; 3],
     /// Calls that were granted a permit and haven't taken it yet, with the permit's generation.
     granted: HashMap<u64, u64>,
 }
@@ -96,13 +96,13 @@ impl State {
     /// Takes the next call out of its queue.
     fn pop(&mut self) -> Option<(u64, Waker)> {
         let order = TURNS[self.turn % TURNS.len()];
-        let next = order.into_iter().find_map(|line| self.lines[line as usize].pop_first())?;
+        let next = order.into_iter().find_map(|kind| self.queues[kind as usize].pop_first())?;
         self.turn = self.turn.wrapping_add(1);
         Some(next)
     }
 
     fn waiting(&self) -> usize {
-        self.lines.iter().map(BTreeMap::len).sum()
+        self.queues.iter().map(BTreeMap::len).sum()
     }
 }
 
@@ -131,11 +131,11 @@ impl ComputeQueue {
     }
 
     /// Waits for a permit.
-    pub(crate) async fn acquire(self: Arc<Self>, background: Background, line: Line) -> ComputePermit {
+    pub(crate) async fn acquire(self: Arc<Self>, background: Background, kind: QueueKind) -> ComputePermit {
         if let Some(permit) = self.try_acquire() {
             return permit;
         }
-        let mut waiter = self.enqueue(line);
+        let mut waiter = self.enqueue(kind);
         loop {
             if let Some(permit) = background.within(STALL_TIMEOUT, &mut waiter).await {
                 return permit;
@@ -155,14 +155,14 @@ impl ComputeQueue {
         self.progress.store(millis, Ordering::Relaxed);
     }
 
-    fn enqueue(self: &Arc<Self>, line: Line) -> Waiter {
+    fn enqueue(self: &Arc<Self>, kind: QueueKind) -> Waiter {
         let mut state = self.lock();
         state.next_ticket += 1;
         let ticket = state.next_ticket;
-        state.lines[line as usize].insert(ticket, Waker::noop().clone());
+        state.queues[kind as usize].insert(ticket, Waker::noop().clone());
         // A permit may have been returned just before.
         self.unlock(state);
-        Waiter { queue: self.clone(), line, ticket }
+        Waiter { queue: self.clone(), kind, ticket }
     }
 
     /// Invalidates the current permits if the calls that have them make no progress.
@@ -219,7 +219,7 @@ impl Drop for ComputePermit {
 /// A position in a queue.
 struct Waiter {
     queue: Arc<ComputeQueue>,
-    line: Line,
+    kind: QueueKind,
     ticket: u64,
 }
 
@@ -231,7 +231,7 @@ impl Future for Waiter {
         if let Some(generation) = state.granted.remove(&self.ticket) {
             return Poll::Ready(ComputePermit { queue: self.queue.clone(), generation });
         }
-        if let Some(waker) = state.lines[self.line as usize].get_mut(&self.ticket) {
+        if let Some(waker) = state.queues[self.kind as usize].get_mut(&self.ticket) {
             waker.clone_from(cx.waker());
         }
         Poll::Pending
@@ -242,7 +242,7 @@ impl Future for Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
-        state.lines[self.line as usize].remove(&self.ticket);
+        state.queues[self.kind as usize].remove(&self.ticket);
         if state.granted.remove(&self.ticket) == Some(state.generation) {
             state.running -= 1;
         }
@@ -261,8 +261,8 @@ mod tests {
 
     type Acquire = Pin<Box<dyn Future<Output = ComputePermit> + Send>>;
 
-    fn acquire(queue: &Arc<ComputeQueue>, line: Line) -> Acquire {
-        let mut acquire = Box::pin(queue.clone().acquire(Background::new(Box::new(TokioRuntime)), line));
+    fn acquire(queue: &Arc<ComputeQueue>, kind: QueueKind) -> Acquire {
+        let mut acquire = Box::pin(queue.clone().acquire(Background::new(Box::new(TokioRuntime)), kind));
         assert!(acquire.as_mut().now_or_never().is_none(), "it waits");
         acquire
     }
@@ -272,8 +272,8 @@ mod tests {
         let queue = ComputeQueue::new(2);
         let held = [(); 2].map(|()| queue.try_acquire().expect("a permit"));
         assert!(queue.try_acquire().is_none() && !queue.has_waiters());
-        let mut first = acquire(&queue, Line::New);
-        let mut second = acquire(&queue, Line::New);
+        let mut first = acquire(&queue, QueueKind::New);
+        let mut second = acquire(&queue, QueueKind::New);
         assert!(queue.has_waiters());
         drop(held);
         // The waiting calls have the permits, even if they haven't taken them yet.
@@ -287,9 +287,9 @@ mod tests {
     fn a_permit_for_a_dropped_call_is_passed_on() {
         let queue = ComputeQueue::new(1);
         let held = queue.try_acquire();
-        let gone = acquire(&queue, Line::New);
-        let leaves = acquire(&queue, Line::New);
-        let mut stays = acquire(&queue, Line::New);
+        let gone = acquire(&queue, QueueKind::New);
+        let leaves = acquire(&queue, QueueKind::New);
+        let mut stays = acquire(&queue, QueueKind::New);
         drop(leaves);
         drop(held);
         assert!(stays.as_mut().now_or_never().is_none());
@@ -301,9 +301,9 @@ mod tests {
     fn calls_that_hold_an_instance_have_priority_and_no_queue_starves() {
         let queue = ComputeQueue::new(1);
         let mut held = queue.try_acquire();
-        let mut waiting: Vec<_> = [Line::Long, Line::New, Line::Pinned]
+        let mut waiting: Vec<_> = [QueueKind::Long, QueueKind::New, QueueKind::Pinned]
             .iter()
-            .flat_map(|line| [(); 5].map(|()| (*line, acquire(&queue, *line))))
+            .flat_map(|kind| [(); 5].map(|()| (*kind, acquire(&queue, *kind))))
             .collect();
         let mut order = Vec::new();
         while !waiting.is_empty() {
@@ -314,7 +314,7 @@ mod tests {
             });
             order.push(waiting.remove(next.expect("one gets the permit")).0);
         }
-        use Line::{Long, New, Pinned};
+        use QueueKind::{Long, New, Pinned};
         assert_eq!(order[..10], [Pinned, New, Pinned, New, Long, Pinned, New, Pinned, New, Long]);
     }
 
@@ -322,7 +322,7 @@ mod tests {
     fn the_permit_of_a_stalled_call_is_replaced_and_not_returned() {
         let queue = ComputeQueue::new(1);
         let stalled = queue.try_acquire().expect("a permit");
-        let other = queue.clone().acquire(Background::new(Box::new(TokioRuntime)), Line::New);
+        let other = queue.clone().acquire(Background::new(Box::new(TokioRuntime)), QueueKind::New);
         let permit = futures_executor::block_on(pin!(other));
         drop(stalled);
         assert!(queue.try_acquire().is_none(), "there is one permit");

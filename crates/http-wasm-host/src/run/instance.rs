@@ -258,7 +258,7 @@ impl<H: Host> Instance<H> {
     /// guest's.
     pub(crate) fn undo(&mut self, message: BodyKind, error: &Error) -> Option<H> {
         let exchange = self.store.data_mut().exchange.take()?;
-        if error.kind().is_guests() { exchange.undo(message) } else { None }
+        if error.kind().is_guest_fault() { exchange.undo(message) } else { None }
     }
 
     #[inline]

@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::log::Log;
 use crate::observer::Observer;
 use crate::rule::Broken;
-use crate::run::compute::{Compute, ComputePermit, Line};
+use crate::run::compute::{Compute, ComputePermit, QueueKind};
 use crate::run::hook::Hook;
 use crate::run::suspend::{FiberPolicy, Suspension};
 use crate::stats::{Counters, DropReason};
@@ -75,12 +75,12 @@ impl Shared {
     }
 
     /// Waits in a queue for a call's compute permit, if the call needs one.
-    pub(crate) async fn permit(&self, phase: Phase, line: Line) -> Option<ComputePermit> {
+    pub(crate) async fn permit(&self, phase: Phase, kind: QueueKind) -> Option<ComputePermit> {
         if !self.needs_permit(phase) {
             return None;
         }
         let background = self.engine.background().clone();
-        Some(self.calls.compute.queue.clone().acquire(background, line).await)
+        Some(self.calls.compute.queue.clone().acquire(background, kind).await)
     }
 
     /// Counts an instance that is dropped.

@@ -20,7 +20,7 @@ use crate::abi::Phase;
 use crate::engine::{Engine, TickLimit, Ticks};
 use crate::error::Stop;
 use crate::run::call::{CallStatus, Stage};
-use crate::run::compute::{Compute, ComputePermit, Line};
+use crate::run::compute::{Compute, ComputePermit, QueueKind};
 use crate::runtime::Task;
 
 /// How the current call into the guest runs.
@@ -93,7 +93,7 @@ pub(crate) struct FiberPolicy(AtomicU32);
 /// The number of quick calls after which a guest is considered quick.
 const PROBATION: u32 = 100;
 
-const FOR_GOOD: u32 = u32::MAX;
+const ALWAYS: u32 = u32::MAX;
 
 impl Default for FiberPolicy {
     fn default() -> Self {
@@ -109,19 +109,19 @@ impl FiberPolicy {
 
     /// Records that a call on a fiber has ended after computing only briefly.
     fn was_quick(&self) {
-        let left = |left: u32| (left > 0 && left < FOR_GOOD).then(|| left - 1);
+        let left = |left: u32| (left > 0 && left < ALWAYS).then(|| left - 1);
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
     }
 
     /// Records that a call on a fiber computes for long, as a first call that fills a cache may.
     fn is_slow(&self) {
-        let again = |left: u32| (left < FOR_GOOD).then_some(PROBATION);
+        let again = |left: u32| (left < ALWAYS).then_some(PROBATION);
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, again);
     }
 
     /// Records that a call without a fiber computes for long.
-    fn needs_fibers_for_good(&self) {
-        self.0.store(FOR_GOOD, Ordering::Relaxed);
+    fn always_needs_fibers(&self) {
+        self.0.store(ALWAYS, Ordering::Relaxed);
     }
 }
 
@@ -263,7 +263,7 @@ impl Suspension {
             let weight = self.compute.weight(phase);
             weight.add(computed, &self.engine);
             if weight.is_heavy() {
-                self.fiber_policy.needs_fibers_for_good();
+                self.fiber_policy.always_needs_fibers();
             }
         }
     }
@@ -276,9 +276,9 @@ impl Suspension {
             if waits_for == WaitsFor::Message {
                 self.call.set_stage(Stage::Waiting);
             }
-            let line = if self.has_used_slice() { Line::Long } else { Line::Pinned };
-            let line = self.is_heavy().then_some(line);
-            return Ok(UpdateDeadline::YieldCustom(1, self.until_resumed(UntilWoken::default(), line)));
+            let kind = if self.has_used_slice() { QueueKind::Long } else { QueueKind::Pinned };
+            let kind = self.is_heavy().then_some(kind);
+            return Ok(UpdateDeadline::YieldCustom(1, self.until_resumed(UntilWoken::default(), kind)));
         }
         match self.mode {
             Mode::Direct => {
@@ -295,7 +295,7 @@ impl Suspension {
                     self.ticks.keep(1);
                     return Ok(UpdateDeadline::Continue(1));
                 }
-                self.fiber_policy.needs_fibers_for_good();
+                self.fiber_policy.always_needs_fibers();
                 self.ticks.keep(self.limit.ticks - next);
                 Ok(UpdateDeadline::Continue(self.limit.ticks - next))
             }
@@ -307,9 +307,9 @@ impl Suspension {
                 if self.spent >= self.limit.ticks {
                     return Err(self.stop());
                 }
-                let line = self.passes_permit_on().then_some(Line::Long);
+                let kind = self.passes_permit_on().then_some(QueueKind::Long);
                 let others = self.engine.background().yield_now();
-                Ok(UpdateDeadline::YieldCustom(1, self.until_resumed(others, line)))
+                Ok(UpdateDeadline::YieldCustom(1, self.until_resumed(others, kind)))
             }
         }
     }
@@ -341,12 +341,16 @@ impl Suspension {
         true
     }
 
-    /// Waits for `pause` and then, with a `line`, for a permit to compute. Then it restarts the ticker, which may have
-    /// stopped meanwhile.
-    fn until_resumed(&self, pause: impl Future<Output = ()> + Send + 'static, line: Option<Line>) -> Task {
+    /// Waits for `pause` and then, with the `kind` of a queue, for a permit to compute. Then it restarts the ticker,
+    /// which may have stopped meanwhile.
+    fn until_resumed(
+        &self,
+        pause: impl Future<Output = ()> + Send + 'static,
+        kind: Option<QueueKind>,
+    ) -> Task {
         let (ticks, call) = (self.ticks.clone(), self.call.clone());
         let turn =
-            line.map(|line| self.compute.queue.clone().acquire(self.engine.background().clone(), line));
+            kind.map(|kind| self.compute.queue.clone().acquire(self.engine.background().clone(), kind));
         Box::pin(async move {
             pause.await;
             call.set_stage(Stage::Running);

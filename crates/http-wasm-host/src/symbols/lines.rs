@@ -9,15 +9,15 @@ use super::debug_info::DebugInfo;
 
 /// The maximum number of positions that are remembered. A guest usually fails in few; a malicious one could fail
 /// anywhere.
-const MOST_KNOWN: usize = 1024;
+const MAX_KNOWN: usize = 1024;
 
 /// The maximum number of look-ups that wait for their turn.
-const MOST_WAITING: usize = 8;
+const MAX_WAITING: usize = 8;
 
 /// The maximum number of look-ups in a [`WINDOW`], and how long they may take together. Reading the debug information
 /// of a large module takes a tenth of a second.
-const MOST_PER_WINDOW: usize = 30;
-const LONGEST_PER_WINDOW: Duration = Duration::from_secs(6);
+const MAX_PER_WINDOW: usize = 30;
+const MAX_TIME_PER_WINDOW: Duration = Duration::from_secs(6);
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// The source lines of one module. Cheap to clone.
@@ -60,7 +60,7 @@ impl Window {
         if now.saturating_duration_since(self.began) >= WINDOW {
             *self = Self::new(now);
         }
-        if self.jobs >= MOST_PER_WINDOW || self.took >= LONGEST_PER_WINDOW {
+        if self.jobs >= MAX_PER_WINDOW || self.took >= MAX_TIME_PER_WINDOW {
             return false;
         }
         self.jobs += 1;
@@ -89,7 +89,7 @@ impl Lines {
         if !unknown.is_empty() {
             let found = self.0.debug_info.look_up(&unknown);
             let mut known = lock(&self.0.known);
-            if known.len() + unknown.len() > MOST_KNOWN {
+            if known.len() + unknown.len() > MAX_KNOWN {
                 known.clear();
             }
             known.extend(unknown.into_iter().zip(found.into_iter().map(Into::into)));
@@ -105,7 +105,7 @@ impl Lines {
         }
         let mut work = lock(&self.0.work);
         let is_waiting = work.waiting.iter().any(|job| job.places == places);
-        if is_waiting || work.waiting.len() >= MOST_WAITING || !work.window.admits(Instant::now()) {
+        if is_waiting || work.waiting.len() >= MAX_WAITING || !work.window.admits(Instant::now()) {
             return;
         }
         work.waiting.push_back(Job { places, then: Box::new(then) });
@@ -155,10 +155,10 @@ mod tests {
         let now = Instant::now();
         let mut window = Window::new(now);
         let admitted = (0..100).filter(|_| window.admits(now)).count();
-        assert_eq!(admitted, MOST_PER_WINDOW);
+        assert_eq!(admitted, MAX_PER_WINDOW);
         assert!(!window.admits(now + WINDOW / 2));
         assert!(window.admits(now + WINDOW));
-        window.took += LONGEST_PER_WINDOW;
+        window.took += MAX_TIME_PER_WINDOW;
         assert!(!window.admits(now + WINDOW + WINDOW / 2));
         assert!(window.admits(now + 2 * WINDOW));
     }

@@ -16,8 +16,8 @@ use wasmtime::WasmBacktrace;
 pub(crate) use self::backtrace::Backtrace;
 use self::debug_info::DebugInfo;
 use self::lines::Lines;
-pub(crate) use self::offsets::Moved;
 use self::offsets::Offsets;
+pub(crate) use self::offsets::Shift;
 
 /// What the backtraces of a guest contain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -44,7 +44,7 @@ pub(crate) struct Symbols {
 
 impl Symbols {
     /// Reads the author's module. `moved` is what the suspension points have moved in it.
-    pub(crate) fn read(wasm: &[u8], moved: Vec<Moved>, backtraces: Backtraces) -> Self {
+    pub(crate) fn read(wasm: &[u8], moved: Vec<Shift>, backtraces: Backtraces) -> Self {
         let debug_info = match backtraces {
             Backtraces::Lines => DebugInfo::read(wasm),
             Backtraces::Functions | Backtraces::Off => None,

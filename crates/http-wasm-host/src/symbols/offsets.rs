@@ -7,7 +7,7 @@ const ENTRY_POINTS: [&str; 4] = ["handle_request", "handle_response", "_initiali
 
 /// From this offset on, the rest of a function is further from its start than in the author's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moved {
+pub(crate) struct Shift {
     /// The function, among those that the module defines.
     pub(crate) function: u32,
     /// Offset in the function as compiled.
@@ -25,11 +25,11 @@ pub(super) struct Offsets {
     functions: Vec<u32>,
     entry_points: Vec<(u32, &'static str)>,
     /// In the order of functions, and of offsets within each.
-    moved: Vec<Moved>,
+    moved: Vec<Shift>,
 }
 
 impl Offsets {
-    pub(super) fn read(wasm: &[u8], moved: Vec<Moved>) -> Self {
+    pub(super) fn read(wasm: &[u8], moved: Vec<Shift>) -> Self {
         let mut offsets = Self {
             imported_functions: 0,
             code_section: 0,
@@ -93,7 +93,7 @@ mod tests {
             r#"(module (import "m" "f" (func)) (func (call 0) (call 0)) (func (call 0) (call 0)) (func))"#,
         );
         let wasm = wasm.unwrap();
-        let moved = |function, from, by| Moved { function, from, by };
+        let moved = |function, from, by| Shift { function, from, by };
         let offsets = Offsets::read(&wasm, vec![moved(0, 5, 2), moved(1, 4, 1), moved(1, 8, 3)]);
         let [first, second, third] = [1, 2, 3].map(|function| offsets.in_code_section(function, 0).unwrap());
         // Each starts with its size and its number of locals: one byte each.

@@ -54,7 +54,7 @@ impl UpstreamFailure {
     }
 
     /// Whether the upstream, or the way to it, is at fault.
-    pub(crate) fn is_upstreams(self) -> bool {
+    pub(crate) fn is_upstream_fault(self) -> bool {
         matches!(self, Self::Connect | Self::Broken | Self::Timeout)
     }
 }

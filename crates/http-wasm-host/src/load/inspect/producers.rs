@@ -28,7 +28,7 @@ impl fmt::Display for Producer {
 }
 
 /// More than any toolchain writes.
-const MOST: usize = 32;
+const MAX_VALUES: usize = 32;
 
 /// The entries of a `producers` section, or none for other sections. A malformed section is ignored.
 pub(super) fn read(section: &CustomSectionReader<'_>) -> Vec<Producer> {
@@ -43,5 +43,5 @@ pub(super) fn read(section: &CustomSectionReader<'_>) -> Vec<Producer> {
             version: shown(value.version),
         })
     });
-    values.take(MOST).collect()
+    values.take(MAX_VALUES).collect()
 }

@@ -69,10 +69,10 @@ pub(super) fn describe(found: &FuncType) -> String {
 
 fn arrow(params: &[ValType], results: &[ValType]) -> String {
     // The rest is omitted: a module may declare a thousand parameters.
-    const MOST: usize = 16;
+    const MAX_SHOWN: usize = 16;
     let list = |types: &[ValType]| {
-        let mut names: Vec<String> = types.iter().take(MOST).map(ToString::to_string).collect();
-        if types.len() > MOST {
+        let mut names: Vec<String> = types.iter().take(MAX_SHOWN).map(ToString::to_string).collect();
+        if types.len() > MAX_SHOWN {
             names.push(format!("… {} in all", types.len()));
         }
         names.join(", ")

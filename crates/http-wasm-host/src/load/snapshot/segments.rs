@@ -10,7 +10,7 @@ use wasmparser::{
 
 /// The most segments that a module may have besides those that a snapshot adds, at most ten thousand. Engines accept
 /// 100,000 in total, and the rewriter leaves an empty segment in place of each original one.
-const MOST: u32 = 90_000;
+const MAX_SEGMENTS: u32 = 90_000;
 
 /// Up to this many zeros between two segments are written out to merge them.
 const LONGEST_GAP: u64 = 64;
@@ -20,7 +20,7 @@ const LONGEST_GAP: u64 = 64;
 /// # Errors
 /// The reason why that isn't possible.
 pub(super) fn few(wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {
-    at_most(MOST, wasm)
+    at_most(MAX_SEGMENTS, wasm)
 }
 
 fn at_most(most: u32, wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {

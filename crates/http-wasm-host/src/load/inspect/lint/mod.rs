@@ -60,7 +60,7 @@ impl LintFacts {
     }
 
     /// Whether the guest should be tested with a request.
-    pub(crate) fn ask_for_probe(&self) -> bool {
+    pub(crate) fn needs_probe(&self) -> bool {
         self.start_code.is_suspicious()
     }
 

@@ -13,7 +13,7 @@ fn warnings(items: &str, probed: Probed) -> (Vec<String>, Vec<String>) {
     );
     let inspection = inspect(guest.as_bytes()).unwrap();
     let lint_facts = inspection.lint_facts();
-    let probed = if lint_facts.ask_for_probe() { probed } else { Probed::Unknown };
+    let probed = if lint_facts.needs_probe() { probed } else { Probed::Unknown };
     let Verdict { refusals, warnings } = lint_facts.judge(Features::NONE, probed);
     let text = |warnings: Vec<Warning>| warnings.iter().map(ToString::to_string).collect();
     (text(refusals), text(warnings))
@@ -116,7 +116,7 @@ fn an_inactive_library_without_names_is_warned_that_its_main_may_never_run() {
     };
     let judged = |start: &str, producers: &str, probed: Probed| {
         let inspection = inspect(guest(start, producers).as_bytes()).unwrap();
-        assert!(inspection.lint_facts().ask_for_probe() || start.contains("_start"));
+        assert!(inspection.lint_facts().needs_probe() || start.contains("_start"));
         let Verdict { refusals, warnings } = inspection.lint_facts().judge(Features::NONE, probed);
         assert!(refusals.is_empty(), "{refusals:?}");
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>()

@@ -19,7 +19,7 @@ use wasmparser::Parser;
 
 use self::plan::{Plan, ShimError};
 use self::rewrite::Rewriter;
-use crate::symbols::Moved;
+use crate::symbols::Shift;
 
 /// Rewrites a valid core module so that each use of the imported functions in `points`, pairs of module and name, goes
 /// through a loop: while the result is all ones, it pauses and calls the function again.
@@ -48,5 +48,5 @@ pub(crate) fn add_suspension_points(wasm: &[u8], points: &[(&str, &str)]) -> Res
 pub(crate) struct Shimmed {
     pub(crate) wasm: Vec<u8>,
     /// Which code has moved within its function.
-    pub(crate) moved: Vec<Moved>,
+    pub(crate) moved: Vec<Shift>,
 }

@@ -14,11 +14,11 @@ use wasmparser::{
 
 use super::names;
 use super::plan::{Plan, Redirect};
-use crate::symbols::Moved;
+use crate::symbols::Shift;
 
 pub(super) struct Rewriter {
     plan: Plan,
-    moved: Vec<Moved>,
+    moved: Vec<Shift>,
     functions_written: bool,
     code_written: bool,
 }
@@ -29,7 +29,7 @@ impl Rewriter {
     }
 
     /// Which code has moved within its function.
-    pub(super) fn into_moved(self) -> Vec<Moved> {
+    pub(super) fn into_moved(self) -> Vec<Shift> {
         self.moved
     }
 
@@ -68,7 +68,7 @@ impl Rewriter {
             let added = (out.len() - begin - (end - operand)) as u32;
             if added > 0 {
                 by += added;
-                self.moved.push(Moved { function, from: out.len() as u32, by });
+                self.moved.push(Shift { function, from: out.len() as u32, by });
             }
         }
         if copied == 0 {

@@ -83,7 +83,7 @@ fn a_padded_index_is_replaced_in_place_and_a_short_one_shifts_the_code_behind_it
 
     let short = add_suspension_points(&wasm, POINTS).unwrap();
     assert!(contains(&code(&short.wasm), &body(&[0x84, 0x01])), "132");
-    assert_eq!(short.moved, [Moved { function: 0, from: 6, by: 1 }]);
+    assert_eq!(short.moved, [Shift { function: 0, from: 6, by: 1 }]);
 
     let mut module = wasm_encoder::Module::new();
     for (id, data) in sections(&wasm) {
