@@ -57,14 +57,14 @@ pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
 }
 
 /// What `check` and `compile` log: the guest's messages during start-up, and notices that loading takes long.
-const HEARD: &str = "off,http_wasm::guest=info,http_wasm_host::load::slow=info";
+const CHECK_FILTER: &str = "off,http_wasm::guest=info,http_wasm_host::load::slow=info";
 
 /// Sets up the log for a command that loads a guest to report on it.
 ///
 /// # Errors
 /// As for [`init`].
 pub(crate) fn init_for_check() -> Result<(), ArgsError> {
-    init(&Log { format: LogFormat::Pretty, filter: Some(HEARD.to_owned().into()) })
+    init(&Log { format: LogFormat::Pretty, filter: Some(CHECK_FILTER.to_owned().into()) })
 }
 
 /// The same filter without the compiler's messages at low levels, unless the compiler is named.

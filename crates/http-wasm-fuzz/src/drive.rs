@@ -85,8 +85,8 @@ impl Wake for Bell {
 /// Polls `future` to completion while other threads keep the time.
 ///
 /// # Panics
-/// If it waits for longer than `patience`.
-pub(crate) fn wait<F: Future>(future: F, patience: Duration) -> F::Output {
+/// If it waits for longer than `limit`.
+pub(crate) fn wait<F: Future>(future: F, limit: Duration) -> F::Output {
     let mut future = pin!(future);
     let bell = Arc::new(Bell::default());
     let waker = Waker::from(bell.clone());
@@ -95,9 +95,9 @@ pub(crate) fn wait<F: Future>(future: F, patience: Duration) -> F::Output {
             return output;
         }
         let rung = bell.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = bell.changed.wait_timeout_while(rung, patience, |rung| !*rung);
+        let waited = bell.changed.wait_timeout_while(rung, limit, |rung| !*rung);
         let (mut rung, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        assert!(!timeout.timed_out(), "waits for longer than {patience:?}");
+        assert!(!timeout.timed_out(), "waits for longer than {limit:?}");
         *rung = false;
     }
 }

@@ -67,12 +67,12 @@ impl Body {
 #[derive(Debug)]
 struct Edit {
     kind: u32,
-    what: What,
+    what: EditKind,
 }
 
-/// What a guest does to a body, or to its framing.
+/// EditKind a guest does to a body, or to its framing.
 #[derive(Debug)]
-enum What {
+enum EditKind {
     Read(u32),
     Write(Vec<u8>),
     Set(&'static str, &'static str),
@@ -86,9 +86,9 @@ enum What {
 impl Edit {
     fn apply(&self, body: &mut Body) {
         match &self.what {
-            What::Read(len) => body.read = body.original.len().min(body.read + *len as usize),
-            What::Write(data) => body.written.get_or_insert_default().extend(data),
-            What::Set("content-length", "0") | What::Add("content-length", "0") => {
+            EditKind::Read(len) => body.read = body.original.len().min(body.read + *len as usize),
+            EditKind::Write(data) => body.written.get_or_insert_default().extend(data),
+            EditKind::Set("content-length", "0") | EditKind::Add("content-length", "0") => {
                 body.written = Some(Vec::new())
             }
             _ => {}
@@ -99,14 +99,14 @@ impl Edit {
         let kind = edit.kind;
         let trailers = if kind == REQUEST { REQUEST_TRAILERS } else { RESPONSE_TRAILERS };
         match &edit.what {
-            What::Read(len) => script.call(Function::ReadBody, [kind.into(), FREE.into(), (*len).into()]),
-            What::Write(data) => script.write(kind, Arg::T(data.clone())),
-            What::Set(name, value) => script.set(kind, *name, *value),
-            What::Add(name, value) => script.add(kind, *name, *value),
-            What::Remove(name) => script.remove(kind, *name),
-            What::SetTrailer(name) => script.set(trailers, *name, "1"),
-            What::RemoveTrailer(name) => script.remove(trailers, *name),
-            What::SetStatus(status) => script.call(Function::SetStatusCode, [(*status).into()]),
+            EditKind::Read(len) => script.call(Function::ReadBody, [kind.into(), FREE.into(), (*len).into()]),
+            EditKind::Write(data) => script.write(kind, Arg::T(data.clone())),
+            EditKind::Set(name, value) => script.set(kind, *name, *value),
+            EditKind::Add(name, value) => script.add(kind, *name, *value),
+            EditKind::Remove(name) => script.remove(kind, *name),
+            EditKind::SetTrailer(name) => script.set(trailers, *name, "1"),
+            EditKind::RemoveTrailer(name) => script.remove(trailers, *name),
+            EditKind::SetStatus(status) => script.call(Function::SetStatusCode, [(*status).into()]),
         }
     }
 
@@ -115,18 +115,18 @@ impl Edit {
             ["content-length", "content-length", "transfer-encoding", "trailer", "connection", "x-a"];
         const VALUES: [&str; 6] = ["0", "0", "7", "00", "chunked", "x-a"];
         let what = match u.int_in_range(0..=10)? {
-            0 | 1 => What::Read(u.int_in_range(1..=64)?),
-            2 => What::Read(65_536),
+            0 | 1 => EditKind::Read(u.int_in_range(1..=64)?),
+            2 => EditKind::Read(65_536),
             3..=5 => {
                 let len = u.int_in_range(0..=8)?;
-                What::Write(u.bytes(len)?.to_vec())
+                EditKind::Write(u.bytes(len)?.to_vec())
             }
-            6 => What::Set(u.choose(&NAMES)?, u.choose(&VALUES)?),
-            7 => What::Add(u.choose(&NAMES)?, u.choose(&VALUES)?),
-            8 => What::Remove(u.choose(&NAMES)?),
-            9 if u.arbitrary()? => What::SetTrailer(u.choose(&["x-a", "x-b"])?),
-            9 => What::RemoveTrailer(u.choose(&["x-a", "x-b"])?),
-            _ => What::SetStatus(*u.choose(&[200, 204, 205, 304, 404])?),
+            6 => EditKind::Set(u.choose(&NAMES)?, u.choose(&VALUES)?),
+            7 => EditKind::Add(u.choose(&NAMES)?, u.choose(&VALUES)?),
+            8 => EditKind::Remove(u.choose(&NAMES)?),
+            9 if u.arbitrary()? => EditKind::SetTrailer(u.choose(&["x-a", "x-b"])?),
+            9 => EditKind::RemoveTrailer(u.choose(&["x-a", "x-b"])?),
+            _ => EditKind::SetStatus(*u.choose(&[200, 204, 205, 304, 404])?),
         };
         Ok(Self { kind: *u.choose(kinds)?, what })
     }

@@ -17,7 +17,7 @@ use crate::drive::wait;
 use crate::exchange::nothing_is_lost;
 
 /// A timeout longer than any limit below: a call that takes longer has hung.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Larger modules don't find more bugs, and take long to compile.
 const MAX_BYTES: usize = 64 * 1024;
@@ -52,7 +52,7 @@ fn serve(guest: &Guest<HttpHost>) {
         *response.status_mut() = StatusCode::NOT_FOUND;
         ready(Ok::<_, Infallible>(response))
     });
-    let Ok(response) = wait(call, PATIENCE);
+    let Ok(response) = wait(call, TIMEOUT);
     if let Some(error) = response.extensions().get::<Arc<Error>>() {
         check_error(error);
         assert!(error.phase().is_some(), "{error}");

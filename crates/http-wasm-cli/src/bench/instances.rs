@@ -32,13 +32,13 @@ const MAX_MEMORY: usize = 512 << 20;
 const IDLE_TTL: Duration = Duration::from_millis(200);
 
 /// How long dropping them and freeing their memory may take.
-const GONE: Duration = Duration::from_secs(3);
+const DROP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Number of requests in a burst.
 pub(crate) const BURST: usize = 1_000;
 
 /// The pool of a guest whose instances serve one request each.
-pub(crate) const NONE_IDLE: PoolSettings =
+pub(crate) const NO_IDLE: PoolSettings =
     PoolSettings { min_warm: 0, max_idle: Some(0), idle_ttl: Duration::from_secs(60) };
 
 /// The pool of a guest whose instances are soon dropped.
@@ -63,7 +63,7 @@ pub(crate) struct Burst {
 
 impl Workload {
     /// The time for creating and dropping an instance: that of an exchange that finds no idle instance, minus that of
-    /// one that does. The former guest keeps no instance [idle](NONE_IDLE); otherwise, `warm` is the same guest.
+    /// one that does. The former guest keeps no instance [idle](NO_IDLE); otherwise, `warm` is the same guest.
     pub(crate) fn fresh(&self, warm: &Self, share: Duration) -> Result<Vec<Duration>, Failure> {
         // Warm up: a guest's first calls can differ from later ones.
         self.exchanges(share / 4)?;
@@ -137,7 +137,7 @@ impl Workload {
         let idle = each(resident_bytes());
         self.wait_until_gone();
         // The allocator may take a while to return free memory.
-        let limit = Instant::now() + GONE;
+        let limit = Instant::now() + DROP_TIMEOUT;
         let mut left = each(resident_bytes());
         while left.zip(idle).is_some_and(|(left, idle)| left > idle / 20) && Instant::now() < limit {
             thread::sleep(Duration::from_millis(20));
@@ -147,7 +147,7 @@ impl Workload {
     }
 
     fn wait_until_gone(&self) {
-        let limit = Instant::now() + GONE;
+        let limit = Instant::now() + DROP_TIMEOUT;
         while self.guest.stats().live > 0 && Instant::now() < limit {
             thread::sleep(Duration::from_millis(5));
         }

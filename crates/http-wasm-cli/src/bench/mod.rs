@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http_wasm_tower::{CallResult, Engine, PoolSettings, TraceEvent};
 
 use self::args::Bench;
-use self::instances::{NONE_IDLE, SHORT_IDLE};
+use self::instances::{NO_IDLE, SHORT_IDLE};
 use self::measure::Workload;
 use self::report::{Report, Times};
 use crate::failure::{Failure, plain};
@@ -37,7 +37,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let burst = with_pool(PoolSettings::default())?.burst()?;
     let memory = with_pool(SHORT_IDLE)?.memory(share)?;
     let phases = workload.phases(share)?;
-    let fresh = with_pool(NONE_IDLE)?.fresh(&workload, share)?;
+    let fresh = with_pool(NO_IDLE)?.fresh(&workload, share)?;
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
     let one_thread = workload.throughput(1, share)?;
     let all_threads = workload.throughput(threads, share)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::failure::plain;
 
 /// How often a running build is polled.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long to wait for output from processes that a finished build has left running.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
@@ -90,7 +90,7 @@ impl Builder {
                     break status;
                 }
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(POLL_INTERVAL);
         };
         let _ = has_ended.recv_timeout(LAST_OUTPUT);
         let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,7 +176,7 @@ mod tests {
         let pid = loop {
             match std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<u32>().ok()) {
                 Some(pid) => break pid,
-                None => thread::sleep(LOOK_EVERY),
+                None => thread::sleep(POLL_INTERVAL),
             }
         };
         builder.stop();
@@ -188,7 +188,7 @@ mod tests {
             if is_gone() {
                 return;
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(POLL_INTERVAL);
         }
         panic!("the command's child is still running");
     }

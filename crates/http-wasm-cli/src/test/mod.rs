@@ -30,7 +30,7 @@ use crate::output::print;
 pub(crate) use self::args::TestArgs;
 
 /// How often files are checked for changes.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Runs the cases, and reports the results.
 pub(crate) fn run(args: TestArgs) -> Result<(), Failure> {
@@ -52,7 +52,7 @@ pub(crate) fn run(args: TestArgs) -> Result<(), Failure> {
         }
         print("watching for changes; Ctrl-C ends\n")?;
         while test.fingerprint() == seen {
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
-use crate::support::{PATIENCE, Server, exchange};
+use crate::support::{Server, TIMEOUT, exchange};
 
 /// How often each attack is made.
 const ROUNDS: usize = 1;
@@ -160,8 +160,8 @@ async fn no_attack_harms_the_server_or_other_requests_or_leaks_details_to_its_cl
             resident.push(server.resident());
             worst = worst.max(took);
         }
-        println!("{path}: KiB resident {resident:?}, an innocent request took up to {worst:?}");
-        assert!(worst < PATIENCE / 2, "{path}: an innocent request took {worst:?}");
+        println!("{path}: KiB resident {resident:?}, a harmless request took up to {worst:?}");
+        assert!(worst < TIMEOUT / 2, "{path}: a harmless request took {worst:?}");
         if let [_, Some(second), .., Some(last)] = resident[..] {
             assert!(
                 last <= second + second / 10 + KEPT_BY_ALLOCATOR,

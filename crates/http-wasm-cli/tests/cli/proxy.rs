@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Empty, Full};
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Raw, Server, Upstream, echoed, exchange, http2, soon, values};
+use crate::support::{Raw, Server, TIMEOUT, Upstream, echoed, exchange, http2, soon, values};
 
 #[tokio::test]
 async fn the_upstream_gets_the_request_with_the_clients_host_and_forwarding_fields() {
@@ -143,7 +143,7 @@ async fn a_silent_upstream_is_a_504_without_details() {
     let start = std::time::Instant::now();
     let answer = exchange(proxy.addr, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 504 ") && answer.ends_with("\r\n\r\ngateway timeout\n"), "{answer}");
-    assert!(start.elapsed() < PATIENCE);
+    assert!(start.elapsed() < TIMEOUT);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::Request;
 use http_body_util::{BodyExt as _, Empty};
 
-use crate::support::{PATIENCE, Raw, Server, Upstream, exchange, http_wasm, http2, soon};
+use crate::support::{Raw, Server, TIMEOUT, Upstream, exchange, http_wasm, http2, soon};
 
 #[tokio::test]
 async fn a_running_request_finishes_while_new_connections_are_refused() {
@@ -22,7 +22,7 @@ async fn a_running_request_finishes_while_new_connections_are_refused() {
         proxy.signal(signal);
         let start = Instant::now();
         while TcpStream::connect(proxy.addr).is_ok() {
-            assert!(start.elapsed() < PATIENCE, "new connections are still accepted");
+            assert!(start.elapsed() < TIMEOUT, "new connections are still accepted");
         }
         server.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await;
         let answer = client.read_to_end().await;
@@ -60,7 +60,7 @@ async fn a_draining_server_is_alive_and_not_ready() {
     proxy.signal("TERM");
     let start = Instant::now();
     while !probe("/readyz").await.starts_with("HTTP/1.1 503 ") {
-        assert!(start.elapsed() < PATIENCE, "still ready");
+        assert!(start.elapsed() < TIMEOUT, "still ready");
     }
     assert!(probe("/readyz").await.ends_with("\r\n\r\ndraining\n"));
     assert!(probe("/livez").await.starts_with("HTTP/1.1 200 "));
@@ -86,7 +86,7 @@ async fn requests_are_accepted_during_the_drain_delay_and_a_second_signal_ends_i
     server.signal("TERM");
     let start = Instant::now();
     while !ask(admin, "/readyz").await.starts_with("HTTP/1.1 503 ") {
-        assert!(start.elapsed() < PATIENCE, "still ready");
+        assert!(start.elapsed() < TIMEOUT, "still ready");
     }
     assert!(ask(server.addr, "/").await.starts_with("HTTP/1.1 200 "));
     server.signal("INT");
@@ -120,7 +120,7 @@ async fn idle_connections_do_not_delay_shutdown() {
     let start = Instant::now();
     server.signal("TERM");
     assert_eq!(server.wait().await.code(), Some(0));
-    assert!(start.elapsed() < PATIENCE / 2);
+    assert!(start.elapsed() < TIMEOUT / 2);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
 /// A timeout for everything in these tests: longer waits are failures.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Adds its configuration as a request header `x-config`.
 pub(crate) const ADDS_CONFIG: &str = r#"(module
@@ -130,7 +130,7 @@ impl Server {
             if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
                 return status;
             }
-            assert!(start.elapsed() < PATIENCE, "the server does not stop");
+            assert!(start.elapsed() < TIMEOUT, "the server does not stop");
             // Asynchronously, because an HTTP/2 client in this thread must see the server's GOAWAY.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -156,7 +156,7 @@ impl Drop for Server {
 
 /// Fails the test if this takes longer than the timeout.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("this takes too long")
+    tokio::time::timeout(TIMEOUT, what).await.expect("this takes too long")
 }
 
 /// Repeats `ask` until there is a result.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{PATIENCE, Raw, Server, Upstream, eventually, exchange, http_wasm};
+use crate::support::{Raw, Server, TIMEOUT, Upstream, eventually, exchange, http_wasm};
 
 const WISH: &str =
     "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -91,7 +91,7 @@ async fn tunnel(server: SocketAddr, upstream: &Upstream) -> (Raw, Raw) {
 async fn drains(server: SocketAddr) {
     let start = std::time::Instant::now();
     while std::net::TcpStream::connect(server).is_ok() {
-        assert!(start.elapsed() < PATIENCE, "new connections are still accepted");
+        assert!(start.elapsed() < TIMEOUT, "new connections are still accepted");
     }
 }
 

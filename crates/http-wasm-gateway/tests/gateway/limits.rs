@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::support::{PATIENCE, Server, soon};
+use crate::support::{Server, TIMEOUT, soon};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -56,7 +56,7 @@ async fn an_unfinished_head_ends_the_connection_at_the_timeout() {
     raw.send("GET / HTTP/1.1\r\nHost: h\r\n").await;
     let start = Instant::now();
     while raw.0.try_write(b"X: y\r\n").is_ok() {
-        assert!(start.elapsed() < PATIENCE, "it goes on forever");
+        assert!(start.elapsed() < TIMEOUT, "it goes on forever");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }

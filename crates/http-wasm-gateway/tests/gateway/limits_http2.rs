@@ -73,7 +73,7 @@ pub(crate) fn number(bytes: &[u8]) -> u32 {
 }
 
 /// The reason in the server's last GOAWAY. The end of the connection may come as a reset.
-async fn goodbye(raw: &mut Raw) -> Option<u32> {
+async fn goaway_reason(raw: &mut Raw) -> Option<u32> {
     let mut reason = None;
     while let Some((kind, _, payload)) = next(raw).await {
         if kind == GOAWAY {
@@ -184,7 +184,7 @@ async fn a_flood_of_resets_ends_the_connection() {
         flood.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
     }
     let _ = tokio::io::AsyncWriteExt::write_all(&mut raw.0, &flood).await;
-    assert_eq!(goodbye(&mut raw).await, Some(ENHANCE_YOUR_CALM));
+    assert_eq!(goaway_reason(&mut raw).await, Some(ENHANCE_YOUR_CALM));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,7 +194,7 @@ async fn a_flood_of_malformed_requests_ends_the_connection() {
     let flood: Vec<u8> =
         (1..2_000).step_by(2).flat_map(|stream| request(stream, &[("connection", "close")])).collect();
     let _ = tokio::io::AsyncWriteExt::write_all(&mut raw.0, &flood).await;
-    assert_eq!(goodbye(&mut raw).await, Some(ENHANCE_YOUR_CALM));
+    assert_eq!(goaway_reason(&mut raw).await, Some(ENHANCE_YOUR_CALM));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,19 +206,19 @@ async fn a_head_in_endless_continuations_ends_the_connection() {
         flood.extend(frame(CONTINUATION, 0, 1, &fields(&[("a", "b")])));
     }
     let _ = tokio::io::AsyncWriteExt::write_all(&mut raw.0, &flood).await;
-    assert_eq!(goodbye(&mut raw).await, Some(ENHANCE_YOUR_CALM));
+    assert_eq!(goaway_reason(&mut raw).await, Some(ENHANCE_YOUR_CALM));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_or_idle_connection_is_closed() {
     let server = Server::echo("limits = { header_timeout = '300ms', idle_timeout = '1h' }").await;
     let mut silent = connect(&server).await;
-    goodbye(&mut silent).await;
+    goaway_reason(&mut silent).await;
     let server = Server::echo("limits = { header_timeout = '1h', idle_timeout = '300ms' }").await;
     let mut idle = connect(&server).await;
     idle.send(request(1, &[])).await;
     wait_for(&mut idle, HEADERS).await;
-    assert_eq!(goodbye(&mut idle).await, Some(0));
+    assert_eq!(goaway_reason(&mut idle).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -358,12 +358,12 @@ async fn a_wrong_preface_is_answered_in_http_2() {
         let server = Server::echo(listen).await;
         let mut raw = server.connect().await;
         raw.send("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").await;
-        assert_eq!(goodbye(&mut raw).await, Some(PROTOCOL_ERROR), "{listen}");
+        assert_eq!(goaway_reason(&mut raw).await, Some(PROTOCOL_ERROR), "{listen}");
     }
     let server = Server::echo("http = '2'").await;
     let mut raw = server.connect().await;
     raw.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-    assert_eq!(goodbye(&mut raw).await, Some(PROTOCOL_ERROR));
+    assert_eq!(goaway_reason(&mut raw).await, Some(PROTOCOL_ERROR));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -372,7 +372,7 @@ async fn a_connection_that_does_not_start_with_settings_is_closed() {
     for first in [frame(PING, 0, 0, &[1; 8]), request(1, &[]), frame(SETTINGS, 1, 0, &[])] {
         let mut raw = server.connect().await;
         raw.send([PREFACE, &first].concat()).await;
-        assert_eq!(goodbye(&mut raw).await, Some(PROTOCOL_ERROR), "{first:x?}");
+        assert_eq!(goaway_reason(&mut raw).await, Some(PROTOCOL_ERROR), "{first:x?}");
     }
 }
 

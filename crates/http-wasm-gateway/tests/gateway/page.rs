@@ -13,7 +13,7 @@ use crate::browser::browser_or_skip;
 use crate::served::Served;
 
 /// Starting a browser may take long while other tests run, but not this long.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The page's document after a few seconds, and the errors in the console. The browser writes its own files to
 /// `directory`.
@@ -33,7 +33,7 @@ fn load(browser: &str, directory: &Path, url: &str) -> (String, String) {
         .expect("the browser runs");
     let start = Instant::now();
     while running.try_wait().expect("it can be waited for").is_none() {
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > TIMEOUT {
             running.kill().expect("it can be ended");
             panic!("the browser takes too long: {}", read(&complaints));
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::files::Files;
 
 /// A timeout for everything in these tests: longer waits are failures.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running gateway, which is stopped on drop.
 pub(crate) struct Server {
@@ -68,7 +68,7 @@ impl Drop for Server {
 
 /// Fails the test if this takes longer than the timeout.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("this takes too long")
+    tokio::time::timeout(TIMEOUT, what).await.expect("this takes too long")
 }
 
 /// Repeats `ask` until there is a result.

@@ -153,7 +153,7 @@ impl Launched {
                 Err(reason) => reason,
             };
             if let Some(status) = self.exited() {
-                return Err(format!("the host exited with {status}; its output: {}", self.last_words()));
+                return Err(format!("the host exited with {status}; its output: {}", self.last_output()));
             }
             if start.elapsed() > TIMEOUT {
                 return Err(failed);
@@ -174,7 +174,7 @@ impl Launched {
         String::from_utf8_lossy(&bytes[start..]).into_owned()
     }
 
-    fn last_words(&self) -> String {
+    fn last_output(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = &lines[lines.len().saturating_sub(3)..];

@@ -15,7 +15,7 @@ use super::exchanges::filter;
 use super::{Dev, answers};
 
 /// Starting a browser may take long while other tests run, but not this long.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A browser with one page.
 struct Browser {
@@ -79,7 +79,7 @@ impl Browser {
         }
         self.to.write_all(format!("{message}\0").as_bytes()).expect("the browser reads");
         loop {
-            let message = self.messages.recv_timeout(PATIENCE).expect("the browser answers");
+            let message = self.messages.recv_timeout(TIMEOUT).expect("the browser answers");
             match message["method"].as_str() {
                 Some("Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded") => {
                     self.console.push(message);
@@ -105,7 +105,7 @@ impl Browser {
     fn wait_for(&mut self, condition: &str) {
         let start = Instant::now();
         while self.evaluate(condition) != true {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > TIMEOUT {
                 let page = self.evaluate("document.body.innerText");
                 panic!("never true: {condition}\n{page}\n{:#?}", self.console);
             }
