@@ -12,7 +12,7 @@ use crate::pool::pinned::{ABANDONED, Outcome, Pinned};
 use crate::pool::progress::Progress;
 use crate::pool::start_queue::Acquired;
 use crate::run::call::{CallStatus, Stage};
-use crate::run::compute::{ComputePermit, Line};
+use crate::run::compute::{ComputePermit, QueueKind};
 use crate::run::pin::Next;
 use crate::stats::DropReason;
 
@@ -83,7 +83,7 @@ impl<H: Host> Guest<H> {
         if is_heavy || self.0.factory.startup().functions.any() {
             host.detach();
         }
-        let permit = shared.permit(Phase::Request, Line::New).await;
+        let permit = shared.permit(Phase::Request, QueueKind::New).await;
         let sheddable = host.is_sheddable();
         // Without a wait, no instance can have been returned since the last look.
         let idle = if is_heavy { self.0.idle(sheddable) } else { None };
