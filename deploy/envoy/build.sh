@@ -9,7 +9,7 @@ trap 'rm -rf "$tools"' EXIT
 python3 -m pip install --quiet --target "$tools/python" ziglang==0.15.1
 cat >"$tools/cc" <<EOF
 #!/usr/bin/env bash
-# rustc names its own target and asks for libgcc_s; zig brings an unwinder of its own.
+# rustc passes its own target and requires libgcc_s; zig has its own unwinder.
 args=()
 for arg in "\$@"; do
   case \$arg in
@@ -21,7 +21,7 @@ PYTHONPATH=$tools/python exec python3 -m ziglang cc -target x86_64-linux-gnu.2.2
 EOF
 chmod +x "$tools/cc"
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER="$tools/cc"
-# Only a library that Rust code can't link is optimised as a whole, so this leaves out that kind.
+# Cargo drops LTO for a crate that is also a Rust library, so only the cdylib is built.
 cargo rustc --profile dist --package http-wasm-envoy --lib --crate-type cdylib --target x86_64-unknown-linux-gnu
 module=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/dist/libhttp_wasm_envoy.so
 strip --strip-unneeded "$module"

