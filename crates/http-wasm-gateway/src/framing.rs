@@ -66,9 +66,9 @@ impl Framing {
         if body.is_end_stream() {
             // These methods expect a body, and servers reject requests that don't declare that it is empty. For others
             // it is declared if the client has declared it.
-            let said = matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+            let expects_length = matches!(*method, Method::POST | Method::PUT | Method::PATCH)
                 || headers.contains_key(header::CONTENT_LENGTH);
-            let length = if said { Length::Exact(0) } else { Length::None };
+            let length = if expects_length { Length::Exact(0) } else { Length::None };
             return Self { length, trailers: false };
         }
         match body.size_hint().exact() {

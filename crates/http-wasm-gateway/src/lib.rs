@@ -4,7 +4,6 @@
 
 mod accept;
 mod admin;
-mod asked_host;
 mod backend;
 mod blocking;
 mod body;
@@ -38,6 +37,7 @@ mod random;
 pub mod recording;
 mod redaction;
 mod reload;
+mod requested_host;
 mod route;
 mod signals;
 mod stage;
@@ -51,7 +51,6 @@ mod unread_budget;
 mod upstream_url;
 
 pub use self::admin::STATUS_PAGE_STYLE;
-pub use self::asked_host::{AskedHost, check_host};
 pub use self::backend::echo;
 pub use self::error::StartError;
 pub use self::error_text::{counted, plain};
@@ -61,4 +60,5 @@ pub use self::guests::{LOADING_TARGET, PreparedGuest};
 pub use self::inspect::{BodyPart, InspectedExchange, Inspector, Message, Side};
 pub use self::listener::Endpoint;
 pub use self::reload::{Reloader, Summary};
+pub use self::requested_host::{RequestedHost, check_host};
 pub use self::upstream_url::UpstreamUrl;

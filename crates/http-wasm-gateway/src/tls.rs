@@ -124,11 +124,11 @@ mod tests {
         ] {
             // In the form in which a connector returns it.
             let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
-            let told = Causes(&wrapped).to_string();
-            assert!(told.contains(part), "{told}");
+            let message = Causes(&wrapped).to_string();
+            assert!(message.contains(part), "{message}");
         }
-        let told = Causes(&io::Error::other("broken")).to_string();
-        assert_eq!(told, "broken");
+        let message = Causes(&io::Error::other("broken")).to_string();
+        assert_eq!(message, "broken");
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
         let verifier = verifier.build().expect("a verifier");
         let name = "localhost".try_into().expect("a name");
         let verified = verifier.verify_server_cert(own.der(), &[], &name, &[], UnixTime::now());
-        let told = Causes(&verified.expect_err("it is a CA certificate")).to_string();
-        assert!(told.contains("CA:FALSE"), "{told}");
+        let message = Causes(&verified.expect_err("it is a CA certificate")).to_string();
+        assert!(message.contains("CA:FALSE"), "{message}");
     }
 }

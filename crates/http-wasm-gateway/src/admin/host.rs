@@ -2,17 +2,17 @@
 
 use http::{Request, StatusCode};
 
-use crate::asked_host::{AskedHost, check_host};
 use crate::config::{HostPattern, Located};
+use crate::requested_host::{RequestedHost, check_host};
 
 /// Checks whether a request is meant for this listener, whose names are `hosts`. If not, returns the response.
 pub(super) fn check<B>(
     request: &Request<B>,
     hosts: &[Located<HostPattern>],
 ) -> Result<(), (StatusCode, &'static str)> {
-    let is_own = |asked: AskedHost<'_>| match asked {
-        AskedHost::Address(_) | AskedHost::Localhost => true,
-        AskedHost::Name(name) => hosts.iter().any(|own| own.fits(name)),
+    let is_own = |requested: RequestedHost<'_>| match requested {
+        RequestedHost::Address(_) | RequestedHost::Localhost => true,
+        RequestedHost::Name(name) => hosts.iter().any(|own| own.fits(name)),
     };
     check_host(
         request,

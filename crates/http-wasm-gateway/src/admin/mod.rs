@@ -45,11 +45,11 @@ impl AdminListener {
     /// Opens the configured listener, unless it is already open.
     pub(crate) async fn open<A: Answer>(
         &self,
-        asked: Option<(&config::Admin, Arc<Monitor>)>,
+        wanted: Option<(&config::Admin, Arc<Monitor>)>,
         listeners: &Listeners<A>,
     ) -> Result<Next, StartError> {
-        let Some((admin, monitor)) = asked else { return Ok(Next::Other(None)) };
-        if self.running().as_ref().is_some_and(|running| running.asked == *admin.address) {
+        let Some((admin, monitor)) = wanted else { return Ok(Next::Other(None)) };
+        if self.running().as_ref().is_some_and(|running| running.configured_address == *admin.address) {
             return Ok(Next::Same(admin.hosts.clone()));
         }
         let socket = listeners.claim_or_bind(&admin.address).await;
@@ -95,7 +95,7 @@ impl AdminListener {
 /// reason.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    asked: Address,
+    configured_address: Address,
     address: SocketAddr,
     socket: Arc<TcpListener>,
     shared: Arc<Shared>,
@@ -118,7 +118,7 @@ impl Admin {
         let (stop, stopped) = watch::channel(());
         let shared = Shared::new(monitor, admin.hosts.clone());
         tokio::spawn(serve_all(socket.clone(), shared.clone(), stopped));
-        Ok(Self { asked: admin.address.value.clone(), address, socket, shared, _stop: stop })
+        Ok(Self { configured_address: admin.address.value.clone(), address, socket, shared, _stop: stop })
     }
 
     /// The address, with the port that the system chose if the port was 0.

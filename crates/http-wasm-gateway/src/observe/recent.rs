@@ -101,8 +101,11 @@ mod tests {
             recent.add(ErrorSource::Upstream, "u", "connect", number);
         }
         let errors = recent.newest_first();
-        let told: Vec<_> = errors.iter().map(|error| &*error.message).collect();
-        assert_eq!((told.len(), told[0], told[KEPT - 2], told[KEPT - 1]), (KEPT, "99", "51", "the only one"));
+        let shown: Vec<_> = errors.iter().map(|error| &*error.message).collect();
+        assert_eq!(
+            (shown.len(), shown[0], shown[KEPT - 2], shown[KEPT - 1]),
+            (KEPT, "99", "51", "the only one")
+        );
     }
 
     #[test]
@@ -113,7 +116,7 @@ mod tests {
         }
         recent.add(ErrorSource::Guest, "h", "trap", "b");
         let errors = recent.newest_first();
-        let told: Vec<_> = errors.iter().map(|error| (&*error.name, &*error.message, error.times)).collect();
-        assert_eq!(told, [("h", "b", 1), ("g", "a", 3), ("g", "b", 1)]);
+        let shown: Vec<_> = errors.iter().map(|error| (&*error.name, &*error.message, error.times)).collect();
+        assert_eq!(shown, [("h", "b", 1), ("g", "a", 3), ("g", "b", 1)]);
     }
 }

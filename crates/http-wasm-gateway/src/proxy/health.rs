@@ -160,15 +160,15 @@ mod tests {
             ..ActiveHealth::default()
         };
         let health = health();
-        let told = |answers: &[bool]| {
+        let answer_all = |answers: &[bool]| {
             answers.iter().map(|&healthy| health.answered(healthy, &asked)).collect::<Vec<_>>()
         };
         assert_eq!(
-            told(&[false, false, true, false, false, false]),
+            answer_all(&[false, false, true, false, false, false]),
             [false, false, false, false, false, true]
         );
         assert!(!health.is_up());
-        assert_eq!(told(&[true, false, true, true]), [false, false, false, true]);
+        assert_eq!(answer_all(&[true, false, true, true]), [false, false, false, true]);
         assert!(health.is_up());
     }
 }

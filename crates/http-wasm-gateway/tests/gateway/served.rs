@@ -74,13 +74,13 @@ impl Served {
         let gateway = Gateway::build(config).await.expect("the gateway can be built");
         let gateway = prepare(gateway, &files);
         let admin = gateway.admin_address();
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let mut task = JoinSet::new();
         task.spawn(async move {
-            let serving = gateway.serve(|addresses| tell.send(addresses[0].addr).expect("the test waits"));
+            let serving = gateway.serve(|addresses| sender.send(addresses[0].addr).expect("the test waits"));
             serving.await.expect("the gateway can serve");
         });
-        let address = told.await.expect("the gateway gets ready");
+        let address = receiver.await.expect("the gateway gets ready");
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { address, admin, files, client, _task: task }
     }

@@ -176,7 +176,7 @@ impl Drop for Report {
 
 /// Runs `what` on this thread with `subscriber`.
 #[cfg(test)]
-pub(crate) fn heard_by(subscriber: impl Into<tracing::Dispatch>, what: impl FnOnce()) {
+pub(crate) fn with_subscriber(subscriber: impl Into<tracing::Dispatch>, what: impl FnOnce()) {
     // If there were only one subscriber, an event first emitted on a thread without any would be considered disabled
     // everywhere.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
@@ -209,7 +209,7 @@ mod tests {
         let logged = Logged::default();
         let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO).with(logged.clone());
         let started = std::time::Instant::now();
-        heard_by(subscriber, || {
+        with_subscriber(subscriber, || {
             for _ in 0..1000 {
                 log.message(Level::DEBUG, b"not wanted");
                 log.message(Level::INFO, b"wanted");

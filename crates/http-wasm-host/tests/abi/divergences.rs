@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::support::{
     BUFFER_REQUEST, BUFFER_RESPONSE, assert_refused, block_on, feed, fields, fill, framing, get, guest,
-    header, heard_by, length, list, number, pattern, post, proceeds, stops,
+    header, length, list, number, pattern, post, proceeds, stops, with_subscriber,
 };
 
 #[test]
@@ -115,7 +115,7 @@ fn a_failed_instantiation_fails_only_that_request() {
         .with_env_filter(EnvFilter::new("debug"))
         .with_writer(std::io::sink)
         .finish();
-    let failed = heard_by(debug, || probe.outcome(get()));
+    let failed = with_subscriber(debug, || probe.outcome(get()));
     let error = failed.unwrap_err();
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, None));
     assert_eq!((probe.stats().live, probe.stats().created), (1, 2));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http_wasm_host::{Error, ErrorKind, Fields, Handled, InMemoryHost, Limits, Outcome, Phase};
 
 use crate::support::{
-    BUFFER_REQUEST, BUFFER_RESPONSE, ByHand, Probe, block_on, feed, fields, get, guest, heard_by, pattern,
-    post, proceeds, stops,
+    BUFFER_REQUEST, BUFFER_RESPONSE, ByHand, Probe, block_on, feed, fields, get, guest, pattern, post,
+    proceeds, stops, with_subscriber,
 };
 
 /// Changes everything that a guest can change in `handle_request`.
@@ -254,7 +254,7 @@ fn a_guest_that_cannot_start_is_bypassed() {
     let held = probe.next(get());
     let debugging =
         tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::sink);
-    let (mut host, error) = heard_by(debugging.finish(), || probe.bypassed(request()));
+    let (mut host, error) = with_subscriber(debugging.finish(), || probe.bypassed(request()));
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, None));
     assert_request_as_it_came(&mut host, "no instance");
     drop(held);

@@ -6,7 +6,7 @@ use http_wasm_host::{Guest, GuestBuilder, InMemoryHost, LOG_TARGET, Lint, LoadEr
 use tracing::Level;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::support::{block_on, engine, get, guest, heard_by};
+use crate::support::{block_on, engine, get, guest, with_subscriber};
 
 /// Responds with 403 once its `main` has run, which is exported by `export`. When the handler runs, it writes a line.
 fn denies(export: &str) -> String {
@@ -88,9 +88,9 @@ fn a_guest_whose_main_never_runs_is_refused_with_a_snapshot_as_well() {
 }
 
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
+struct LogLines(Arc<Mutex<Vec<String>>>);
 
-impl<S: tracing::Subscriber> Layer<S> for Heard {
+impl<S: tracing::Subscriber> Layer<S> for LogLines {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         struct Text<'a>(&'a mut String);
         impl tracing::field::Visit for Text<'_> {
@@ -107,15 +107,15 @@ impl<S: tracing::Subscriber> Layer<S> for Heard {
     }
 }
 
-fn heard(what: impl FnOnce()) -> Vec<String> {
-    let heard = Heard::default();
-    heard_by(tracing_subscriber::registry().with(heard.clone()), what);
-    heard.0.lock().unwrap().clone()
+fn logged(what: impl FnOnce()) -> Vec<String> {
+    let logged = LogLines::default();
+    with_subscriber(tracing_subscriber::registry().with(logged.clone()), what);
+    logged.0.lock().unwrap().clone()
 }
 
 #[test]
 fn log_messages_of_a_trial_run_are_discarded() {
-    let lines = heard(|| drop(refused(builder().load(denies(r#"$main (export "main")"#).as_bytes()))));
+    let lines = logged(|| drop(refused(builder().load(denies(r#"$main (export "main")"#).as_bytes()))));
     assert_eq!(lines, [""; 0]);
 }
 
@@ -123,7 +123,7 @@ fn log_messages_of_a_trial_run_are_discarded() {
 fn a_warning_is_logged_and_in_the_facts_and_a_refusal_if_strict() {
     let text = guest().on_response("(call $set_status_code 500)").text();
     let mut warnings = Vec::new();
-    let lines = heard(|| {
+    let lines = logged(|| {
         let guest = builder().load::<InMemoryHost>(text.as_bytes()).unwrap();
         warnings = guest.facts().warnings.clone();
     });

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http_wasm_host::{Engine, LOG_TARGET, Limits, Runtime, Task};
 use tracing_subscriber::EnvFilter;
 
-use crate::support::{Probe, Wat, block_on, get, guest, heard_by, number, stops};
+use crate::support::{Probe, Wat, block_on, get, guest, number, stops, with_subscriber};
 
 /// The output of a subscriber.
 #[derive(Clone, Default)]
@@ -42,7 +42,7 @@ pub(crate) fn logged_by(filter: &str, what: impl FnOnce()) -> Vec<String> {
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(move || writer.clone())
         .finish();
-    heard_by(subscriber, what);
+    with_subscriber(subscriber, what);
     let lines = lines.0.lock().unwrap();
     String::from_utf8(lines.clone()).unwrap().lines().map(str::to_owned).collect()
 }
@@ -112,7 +112,7 @@ fn log_enabled_returns_the_subscribers_actual_setting() {
         let probe = stops(&calls).load();
         let subscriber =
             tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(io::sink).finish();
-        heard_by(subscriber, || drop(probe.respond(get())));
+        with_subscriber(subscriber, || drop(probe.respond(get())));
         assert_eq!(probe.notes(), expected.map(number), "{filter}");
     }
 }
@@ -125,7 +125,7 @@ fn a_filter_can_name_the_guests_target() {
         .with_env_filter(EnvFilter::new(format!("off,{LOG_TARGET}=debug")))
         .with_writer(io::sink)
         .finish();
-    heard_by(subscriber, || drop(probe.respond(get())));
+    with_subscriber(subscriber, || drop(probe.respond(get())));
     assert_eq!(probe.notes(), [number(1)]);
 }
 

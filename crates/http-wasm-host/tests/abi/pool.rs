@@ -10,7 +10,8 @@ use http_wasm_host::{
 };
 
 use crate::support::{
-    BUFFER_REQUEST, Probe, Wat, block_on, eventually, get, guest, heard_by, post, proceeds, stops, within,
+    BUFFER_REQUEST, Probe, Wat, block_on, eventually, get, guest, post, proceeds, stops, with_subscriber,
+    within,
 };
 
 const PAGE: usize = 64 * 1024;
@@ -281,7 +282,7 @@ fn start_ups_of_a_failing_guest_are_paused_for_a_while_and_resume() {
         let probe = guest().on_start("(if (call $log_enabled 2) (then unreachable))").load();
         let busy = probe.next(get());
         let listening = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
-        let kinds: Vec<_> = heard_by(listening, || {
+        let kinds: Vec<_> = with_subscriber(listening, || {
             (0..6).map(|_| probe.outcome(get()).expect_err("it can't start")).collect()
         });
         for error in &kinds[..3] {

@@ -28,9 +28,9 @@ fn guests_replaced_under_traffic_leak_nothing() {
     let this = std::env::current_exe().expect("a test has a binary");
     let arguments = ["soak::in_its_own_process", "--exact", "--ignored", "--nocapture"];
     let output = Command::new(this).args(arguments).output().expect("the binary starts");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    println!("{said}");
+    let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+    println!("{printed}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_wasm_host::{ErrorKind, Guest, InMemoryHost, Limits, LoadError, PoolSettings, PoolStats};
 
-use crate::support::{Probe, Wat, engine, get, guest, heard_by, number, stops, text};
+use crate::support::{Probe, Wat, engine, get, guest, number, stops, text, with_subscriber};
 
 #[test]
 fn start_function_initialize_and_start_run_once_per_instance_in_this_order() {
@@ -143,7 +143,7 @@ fn a_slow_start_up_succeeds_even_if_the_first_was_quick() {
         for _ in 0..2 {
             let debugging =
                 tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::sink);
-            let answer = heard_by(debugging.finish(), || probe.respond(get()));
+            let answer = with_subscriber(debugging.finish(), || probe.respond(get()));
             assert_eq!(answer.status, 201, "its start-up has run to its end");
         }
         let PoolStats { created, dropped_failed, .. } = probe.stats();

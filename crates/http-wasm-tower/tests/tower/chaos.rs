@@ -30,9 +30,9 @@ fn failing_guests_and_client_disconnects_affect_no_other_request_and_leak_nothin
     let this = std::env::current_exe().expect("a test has a binary");
     let arguments = ["chaos::in_its_own_process", "--exact", "--ignored", "--nocapture"];
     let output = Command::new(this).args(arguments).output().expect("the binary starts");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    println!("{said}");
+    let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+    println!("{printed}");
 }
 
 /// Each guest, and whether it is healthy.

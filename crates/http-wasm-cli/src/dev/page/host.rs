@@ -1,14 +1,14 @@
 //! The hosts that the page responds to.
 
 use http::{Request, StatusCode};
-use http_wasm_gateway::{AskedHost, check_host};
+use http_wasm_gateway::{RequestedHost, check_host};
 
 /// Checks whether a request is meant for this machine. If not, returns the error response.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), (StatusCode, &'static str)> {
-    let is_own = |asked: AskedHost<'_>| match asked {
-        AskedHost::Address(addr) => addr.is_loopback(),
-        AskedHost::Localhost => true,
-        AskedHost::Name(_) => false,
+    let is_own = |requested: RequestedHost<'_>| match requested {
+        RequestedHost::Address(addr) => addr.is_loopback(),
+        RequestedHost::Localhost => true,
+        RequestedHost::Name(_) => false,
     };
     check_host(request, is_own, "unknown Host: use localhost, or a loopback address such as 127.0.0.1\n")
 }

@@ -191,10 +191,10 @@ impl DroppedLines {
 }
 
 /// Whether another report is due.
-fn is_due(said: &mut Option<Instant>) -> bool {
-    let due = said.is_none_or(|said| said.elapsed() >= REPORT_INTERVAL);
+fn is_due(last_report: &mut Option<Instant>) -> bool {
+    let due = last_report.is_none_or(|last_report| last_report.elapsed() >= REPORT_INTERVAL);
     if due {
-        *said = Some(Instant::now());
+        *last_report = Some(Instant::now());
     }
     due
 }

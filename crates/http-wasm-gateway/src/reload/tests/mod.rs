@@ -347,8 +347,8 @@ async fn changed_settings_that_need_a_restart_are_named() {
         "[log]\nformat = \"json\"\n[server]\nguest_memory_budget = \"1GiB\"\ncode_cache = \"cache\"\n";
     let summary = served.reload(&format!("{}{other}", one_guest("1"))).await;
     assert_eq!(summary.at_next_start, ["server.guest_memory_budget", "server.code_cache", "log"]);
-    let told =
+    let note =
         "; changes to server.guest_memory_budget, server.code_cache, log take effect only after a restart";
-    assert!(summary.to_string().ends_with(told), "{summary}");
+    assert!(summary.to_string().ends_with(note), "{summary}");
     assert_eq!(served.reload(&one_guest("1")).await.at_next_start, [""; 0]);
 }

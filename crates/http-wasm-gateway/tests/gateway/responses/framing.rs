@@ -196,11 +196,11 @@ async fn empty_requests_of_methods_that_expect_a_body_have_content_length_zero()
     let upstream = Upstream::start(vec![("/", show(), Then::Close)]).await;
     let server = upstream.gateway().await;
     for guests in PREFIXES {
-        for (method, said) in
+        for (method, declared) in
             [("POST", 1), ("PUT", 1), ("PATCH", 1), ("GET", 0), ("HEAD", 0), ("DELETE", 0), ("OPTIONS", 0)]
         {
             let path = format!("{guests}/");
-            let expected = if method == "HEAD" { 0 } else { said };
+            let expected = if method == "HEAD" { 0 } else { declared };
             let got = http1(&server, method, &path).await;
             assert_eq!(got.rest.matches("content-length: 0\r\n").count(), expected, "{method}: {got:?}");
             assert!(!got.rest.contains("transfer-encoding"), "{method}: {got:?}");

@@ -130,8 +130,8 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "x").unwrap();
         let missing = dir.path().join("missing");
-        let said = wrong(&[], &[], &[Mount::read_only(&missing, "/data")]);
-        assert!(said.starts_with(&format!("cannot mount {} at /data: ", missing.display())), "{said}");
+        let reason = wrong(&[], &[], &[Mount::read_only(&missing, "/data")]);
+        assert!(reason.starts_with(&format!("cannot mount {} at /data: ", missing.display())), "{reason}");
         assert!(wrong(&[], &[], &[Mount::read_only(&file, "/data")]).contains("not a directory"));
         assert!(wrong(&[], &[], &[Mount::read_only(dir.path(), "")]).contains("not a valid path"));
         let twice = [Mount::read_only(dir.path(), "/a"), Mount::read_write(dir.path(), "/a")];

@@ -91,7 +91,7 @@ impl<F: Future> ByHand<F> {
 }
 
 /// Runs `what` on this thread with this subscriber.
-pub(crate) fn heard_by<T>(subscriber: impl Into<Dispatch>, what: impl FnOnce() -> T) -> T {
+pub(crate) fn with_subscriber<T>(subscriber: impl Into<Dispatch>, what: impl FnOnce() -> T) -> T {
     // If there were only one subscriber, an event first emitted on a thread without any would be considered disabled
     // everywhere.
     let _second = Dispatch::new(tracing_subscriber::registry());

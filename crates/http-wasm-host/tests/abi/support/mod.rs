@@ -14,7 +14,7 @@ use http_wasm_host::{
 };
 
 pub(crate) use self::coded::{brotli, code, coded_post, content, field, gunzip, gzip, zstd};
-pub(crate) use self::drive::{ByHand, block_on, eventually, heard_by, within};
+pub(crate) use self::drive::{ByHand, block_on, eventually, with_subscriber, within};
 pub(crate) use self::notes::{Note, decode, eof, list, more, nothing, number, text, whole};
 pub(crate) use self::wat::{Wat, guest, proceeds, stops};
 

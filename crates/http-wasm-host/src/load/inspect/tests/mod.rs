@@ -62,8 +62,8 @@ fn the_tools_that_produced_a_guest_are_listed() {
     let guest = inspected(&format!(
         r#"(module {EXPORTS} (@producers (language "Rust" "") (processed-by "rustc" "1.95.0")))"#
     ));
-    let told: Vec<_> = guest.producers().iter().map(ToString::to_string).collect();
-    assert_eq!(told, ["language: Rust", "processed-by: rustc 1.95.0"]);
+    let shown: Vec<_> = guest.producers().iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["language: Rust", "processed-by: rustc 1.95.0"]);
 }
 
 #[test]

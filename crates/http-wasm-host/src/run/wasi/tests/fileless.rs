@@ -31,10 +31,10 @@ fn a_line_split_across_writes_comes_out_whole() {
             .into(),
     ];
     let mut guest = Guest::new(&WasiConfig::default(), &[WRITE], &body.concat());
-    let lines = heard(|| assert_eq!(guest.run(), 9));
+    let lines = logged(|| assert_eq!(guest.run(), 9));
     assert_eq!(lines, ["example stderr: err", "example stdout: one line"]);
-    assert_eq!(heard(|| guest.flush()), ["example stdout: tw"]);
-    assert_eq!(heard(|| guest.flush()), [""; 0]);
+    assert_eq!(logged(|| guest.flush()), ["example stdout: tw"]);
+    assert_eq!(logged(|| guest.flush()), [""; 0]);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn one_write_gathers_several_buffers() {
         (func (export "run") (result i32)
             (call $fd_write (i32.const 1) (i32.const 0) (i32.const 2) (i32.const 16)))"#;
     let mut guest = Guest::new(&WasiConfig::default(), &[WRITE], body);
-    assert_eq!(heard(|| assert_eq!(guest.run(), 0)), ["example stdout: two in"]);
+    assert_eq!(logged(|| assert_eq!(guest.run(), 0)), ["example stdout: two in"]);
     assert_eq!(guest.u32(16), 7);
 }
 
@@ -59,7 +59,7 @@ fn a_long_line_is_split_and_a_long_write_is_partial() {
             .into(),
     ];
     let mut guest = Guest::new(&WasiConfig::default(), &[WRITE], &body.concat());
-    let lines = heard(|| {
+    let lines = logged(|| {
         assert_eq!(guest.run(), 65_536);
         guest.flush();
     });
@@ -85,7 +85,7 @@ fn standard_input_is_empty() {
 #[test]
 fn memory_out_of_bounds_is_a_fault_without_effect() {
     let fault = |name, params, arguments: &str| {
-        let lines = heard(|| assert_eq!(answer(name, params, arguments).0, 21, "{name} {arguments}"));
+        let lines = logged(|| assert_eq!(answer(name, params, arguments).0, 21, "{name} {arguments}"));
         assert!(lines.is_empty(), "{lines:?}");
     };
     // The buffer, the array of buffers, and where the result goes.
@@ -94,7 +94,7 @@ fn memory_out_of_bounds_is_a_fault_without_effect() {
         (func (export "run") (result i32)
             (call $fd_write (i32.const 1) (i32.const 0) (i32.const 2) (i32.const 16)))"#;
     let mut guest = Guest::new(&WasiConfig::default(), &[WRITE], body);
-    assert!(heard(|| assert_eq!(guest.run(), 21)).is_empty());
+    assert!(logged(|| assert_eq!(guest.run(), 21)).is_empty());
     fault(WRITE.0, WRITE.1, "(i32.const 1) (i32.const 65532) (i32.const 1) (i32.const 8)");
     fault(WRITE.0, WRITE.1, "(i32.const 1) (i32.const 0) (i32.const 0) (i32.const 65533)");
     fault("random_get", "i32 i32", "(i32.const 65535) (i32.const 2)");

@@ -17,7 +17,7 @@ use super::*;
 use crate::engine::Engine;
 use crate::limits::Limits;
 use crate::load::inspect::shim::add_suspension_points;
-use crate::log::{Log, heard_by};
+use crate::log::{Log, with_subscriber};
 use crate::run::compute::Compute;
 use crate::run::memory::HasMemory;
 use crate::run::suspend::{Mode, Suspend, Suspension};
@@ -120,10 +120,10 @@ impl Guest {
 }
 
 /// The lines that guests write while `f` runs: "guest stream: line".
-fn heard(f: impl FnOnce()) -> Vec<String> {
+fn logged(f: impl FnOnce()) -> Vec<String> {
     let ear = Captured::default();
     let lines = ear.0.clone();
-    heard_by(tracing_subscriber::registry().with(ear), f);
+    with_subscriber(tracing_subscriber::registry().with(ear), f);
     let mut lines = lines.lock().unwrap();
     std::mem::take(&mut *lines)
 }

@@ -84,8 +84,8 @@ fn nothing_outside_the_directory_is_reached() {
 fn a_missing_directory_is_reported() {
     let config = mounted(Mount::read_only("/no/such/directory", "/data"));
     let threads = Engine::new().unwrap().file_threads(&"example".into()).unwrap();
-    let said = WasiState::new(&config, Some(threads)).err().unwrap();
-    assert!(said.starts_with("cannot mount /no/such/directory at /data: "), "{said}");
+    let refusal = WasiState::new(&config, Some(threads)).err().unwrap();
+    assert!(refusal.starts_with("cannot mount /no/such/directory at /data: "), "{refusal}");
 }
 
 #[test]
@@ -96,9 +96,9 @@ fn with_mounts_output_goes_line_by_line_to_the_log() {
         (func (export "run") (result i32)
             (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))"#;
     let mut guest = Guest::new(&config, &[("fd_write", IO)], body);
-    let lines = heard(|| assert_eq!(block_on(guest.run_on_fiber()), 0));
+    let lines = logged(|| assert_eq!(block_on(guest.run_on_fiber()), 0));
     assert_eq!(lines, ["example stderr: one"]);
-    assert_eq!(heard(|| guest.flush()), ["example stderr: two"]);
+    assert_eq!(logged(|| guest.flush()), ["example stderr: two"]);
 }
 
 #[test]

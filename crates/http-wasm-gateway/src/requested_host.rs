@@ -11,7 +11,7 @@ const BAD_REQUEST: (StatusCode, &str) =
 
 /// The requested host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AskedHost<'a> {
+pub enum RequestedHost<'a> {
     /// An IP address. It can't be rebound.
     Address(IpAddr),
     /// `localhost`.
@@ -28,7 +28,7 @@ pub enum AskedHost<'a> {
 /// exactly one `Host`. Only a request in HTTP/1.0 may have none, since browsers always send it.
 pub fn check_host<B>(
     request: &Request<B>,
-    is_own: impl Fn(AskedHost<'_>) -> bool,
+    is_own: impl Fn(RequestedHost<'_>) -> bool,
     unknown: &'static str,
 ) -> Result<(), (StatusCode, &'static str)> {
     let misdirected = (StatusCode::MISDIRECTED_REQUEST, unknown);
@@ -38,20 +38,20 @@ pub fn check_host<B>(
         (None, _) if request.version() == Version::HTTP_10 => None,
         _ => return Err(BAD_REQUEST),
     };
-    let mut asked = request.uri().authority().into_iter().chain(&field);
-    let fits = |asked: &Authority| with_host(asked.host(), &is_own);
-    if asked.all(fits) { Ok(()) } else { Err(misdirected) }
+    let mut requested = request.uri().authority().into_iter().chain(&field);
+    let fits = |requested: &Authority| with_host(requested.host(), &is_own);
+    if requested.all(fits) { Ok(()) } else { Err(misdirected) }
 }
 
 fn authority(field: &HeaderValue) -> Option<Authority> {
     Authority::try_from(field.as_bytes()).ok()
 }
 
-fn with_host(host: &str, is_own: impl Fn(AskedHost<'_>) -> bool) -> bool {
+fn with_host(host: &str, is_own: impl Fn(RequestedHost<'_>) -> bool) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(addr) = bare.parse() {
-        return is_own(AskedHost::Address(addr));
+        return is_own(RequestedHost::Address(addr));
     }
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    is_own(if host == "localhost" { AskedHost::Localhost } else { AskedHost::Name(&host) })
+    is_own(if host == "localhost" { RequestedHost::Localhost } else { RequestedHost::Name(&host) })
 }
