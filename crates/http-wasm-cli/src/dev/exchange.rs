@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version, header, request, respons
 use http_wasm_gateway::{BodyPart, Message, Side};
 use http_wasm_tower::Error;
 
-use crate::exchange::{Content, Entry, Played, Recorder, SeenRequest, SeenResponse, What, add_notes};
+use crate::exchange::{Content, Entry, EntryKind, Played, Recorder, SeenRequest, SeenResponse, add_notes};
 
 /// How much of each body is kept.
 pub(super) const BODY_BYTES: usize = 64 * 1024;
@@ -134,7 +134,7 @@ impl Exchange {
         state.side(side).request = Some(head);
         drop(state);
         if side == Side::Next {
-            self.recorder.add(What::Next, None);
+            self.recorder.add(EntryKind::Next, None);
         }
     }
 
@@ -147,7 +147,7 @@ impl Exchange {
         }
         drop(state);
         if side == Side::Next {
-            self.recorder.add(What::Answered { status: Some(head.status.as_u16()) }, None);
+            self.recorder.add(EntryKind::Answered { status: Some(head.status.as_u16()) }, None);
         }
     }
 

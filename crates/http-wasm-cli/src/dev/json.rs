@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::exchange::{BODY_BYTES, Body, Exchange, Messages, RequestHead, ResponseHead};
 use super::store::{MAX_BYTES, MAX_EXCHANGES, Store};
-use crate::exchange::{Entry, Paint, What, print_trace};
+use crate::exchange::{Entry, EntryKind, Paint, print_trace};
 
 /// The guest's state and a list of the exchanges, the newest first.
 pub(super) fn state(store: &Store) -> Json {
@@ -101,13 +101,13 @@ fn entry(entry: &Entry) -> Json {
     let plain = Entry { note: None, ..entry.clone() };
     let mut text = String::new();
     print_trace(&mut text, &[plain], Paint::default());
-    let (kind, has_failed) = match &entry.what {
-        What::Created | What::Entered { .. } | What::Next => ("title", false),
-        What::Started { error } => ("result", error.is_some()),
-        What::Call(call) => ("call", matches!(call.result, CallResult::Trapped(_))),
-        What::Line { .. } => ("line", false),
-        What::Answered { status } => ("result", status.is_none()),
-        What::Returned { error, .. } => ("result", error.is_some()),
+    let (kind, has_failed) = match &entry.kind {
+        EntryKind::Created | EntryKind::Entered { .. } | EntryKind::Next => ("title", false),
+        EntryKind::Started { error } => ("result", error.is_some()),
+        EntryKind::Call(call) => ("call", matches!(call.result, CallResult::Trapped(_))),
+        EntryKind::Line { .. } => ("line", false),
+        EntryKind::Answered { status } => ("result", status.is_none()),
+        EntryKind::Returned { error, .. } => ("result", error.is_some()),
     };
     json!({ "kind": kind, "text": text.trim_end(), "note": entry.note, "failed": has_failed })
 }

@@ -9,14 +9,14 @@ use http_wasm_tower::{Argument, CallResult, Features, Phase, TracedCall};
 pub(crate) struct Entry {
     /// When it happened, counted from the start of the recording.
     pub(crate) at: Duration,
-    pub(crate) what: What,
+    pub(crate) kind: EntryKind,
     /// Why it has less effect than the guest's author might expect.
     pub(crate) note: Option<String>,
 }
 
 /// What happened.
 #[derive(Debug, Clone)]
-pub(crate) enum What {
+pub(crate) enum EntryKind {
     /// An instance is created.
     Created,
     /// Its start-up has ended.

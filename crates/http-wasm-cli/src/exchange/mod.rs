@@ -13,7 +13,7 @@ mod seen;
 mod text;
 
 pub(crate) use self::args::ExchangeArgs;
-pub(crate) use self::entry::{Answer, CallEntry, Entry, Value, What};
+pub(crate) use self::entry::{Answer, CallEntry, Entry, EntryKind, Value};
 pub(crate) use self::next::Next;
 pub(crate) use self::notes::add as add_notes;
 pub(crate) use self::play::{CLIENT, Player};

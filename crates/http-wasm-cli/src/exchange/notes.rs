@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use http_wasm_tower::Phase;
 
-use super::entry::{Answer, CallEntry, What};
+use super::entry::{Answer, CallEntry, EntryKind};
 use super::played::Played;
 
 /// Adds the notes that follow from the whole exchange.
@@ -13,24 +13,24 @@ pub(crate) fn add(played: &mut Played) {
     let answered = answered_headers(played);
     let mut calls = 0;
     let mut replaced = Replaced::default();
-    let writes_request = played.entries.iter().any(|entry| match &entry.what {
-        What::Call(call) => call.function == "write_body" && call.changes() == Some("request"),
+    let writes_request = played.entries.iter().any(|entry| match &entry.kind {
+        EntryKind::Call(call) => call.function == "write_body" && call.changes() == Some("request"),
         _ => false,
     });
     for entry in &mut played.entries {
-        let note = match &entry.what {
-            What::Entered { .. } => {
+        let note = match &entry.kind {
+            EntryKind::Entered { .. } => {
                 calls = 0;
                 None
             }
-            What::Call(call) => {
+            EntryKind::Call(call) => {
                 calls += 1;
                 if writes_request && entry.note.as_deref().is_some_and(|note| note.starts_with("consumed")) {
                     entry.note = None;
                 }
                 replaced.on(call).or_else(|| on_early_call(call, outcome, &answered))
             }
-            What::Returned { phase, proceeds, req_ctx, error: None, .. } => {
+            EntryKind::Returned { phase, proceeds, req_ctx, error: None, .. } => {
                 on_return(*phase, *proceeds, *req_ctx, calls)
             }
             _ => None,
@@ -50,8 +50,10 @@ enum Outcome {
 }
 
 fn outcome(played: &Played) -> Outcome {
-    let ended = played.entries.iter().find_map(|entry| match &entry.what {
-        What::Returned { phase: Phase::Request, proceeds, error, .. } => Some((*proceeds, error.is_some())),
+    let ended = played.entries.iter().find_map(|entry| match &entry.kind {
+        EntryKind::Returned { phase: Phase::Request, proceeds, error, .. } => {
+            Some((*proceeds, error.is_some()))
+        }
         _ => None,
     });
     match ended {

@@ -9,7 +9,7 @@ use http_wasm_tower::{Body, Chain, Engine, Error, Guest, Phase};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::entry::What;
+use super::entry::EntryKind;
 use super::next::Next;
 use super::notes;
 use super::played::Played;
@@ -68,12 +68,12 @@ impl Player {
         let mut played = self.runtime.block_on(async {
             let (keep, recorder, next) = (seen.clone(), self.recorder.clone(), next.clone());
             let handler = async move |request: Request<Body>| {
-                recorder.add(What::Next, None);
+                recorder.add(EntryKind::Next, None);
                 let request = SeenRequest::of(request).await;
                 let response = next.respond(&request).await;
                 *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
                 let status = response.as_ref().ok().map(|response| response.status().as_u16());
-                recorder.add(What::Answered { status }, None);
+                recorder.add(EntryKind::Answered { status }, None);
                 response
             };
             let answer = self.chain.call_observed(request.build(), Some(client), (), handler).await;
@@ -101,7 +101,7 @@ impl Player {
 
     /// If the next handler fails, the guest's clean-up call runs off the request path.
     async fn wait_for_clean_up(&self) {
-        let returned = |what: &What| matches!(what, What::Returned { phase: Phase::Response, .. });
+        let returned = |kind: &EntryKind| matches!(kind, EntryKind::Returned { phase: Phase::Response, .. });
         let limit = Instant::now() + CLEAN_UP;
         while !self.recorder.any(returned) && Instant::now() < limit {
             tokio::time::sleep(Duration::from_millis(1)).await;

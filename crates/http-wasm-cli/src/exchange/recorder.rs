@@ -11,7 +11,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::entry::{CallEntry, Entry, What};
+use super::entry::{CallEntry, Entry, EntryKind};
 use crate::failure::Failure;
 
 /// A record of what happens in exchanges. Cheap to clone; all clones share one record.
@@ -59,8 +59,8 @@ impl Record {
             mib => format!("{mib} MiB"),
         };
         let text = format!("{left_out} more calls and lines are not shown: they take more than {room}");
-        let what = What::Line { stream: "host".to_owned(), text };
-        Some(Entry { at: self.since.elapsed(), what, note: None })
+        let kind = EntryKind::Line { stream: "host".to_owned(), text };
+        Some(Entry { at: self.since.elapsed(), kind, note: None })
     }
 }
 
@@ -128,27 +128,27 @@ impl Recorder {
     pub(crate) fn line(&self, stream: String, text: String) {
         let mut record = self.lock();
         let (at, bytes) = (record.since.elapsed(), text.len());
-        record.push(Entry { at, what: What::Line { stream, text }, note: None }, bytes);
+        record.push(Entry { at, kind: EntryKind::Line { stream, text }, note: None }, bytes);
     }
 
-    pub(crate) fn add(&self, what: What, note: Option<String>) {
+    pub(crate) fn add(&self, kind: EntryKind, note: Option<String>) {
         let mut record = self.lock();
         let at = record.since.elapsed();
-        record.entries.push(Entry { at, what, note });
+        record.entries.push(Entry { at, kind, note });
     }
 
     /// Whether any entry satisfies `is`.
-    pub(crate) fn any(&self, is: impl Fn(&What) -> bool) -> bool {
-        self.lock().entries.iter().any(|entry| is(&entry.what))
+    pub(crate) fn any(&self, is: impl Fn(&EntryKind) -> bool) -> bool {
+        self.lock().entries.iter().any(|entry| is(&entry.kind))
     }
 
     /// Records what happens in an instance.
     pub(crate) fn event(&self, event: &TraceEvent<'_>) {
-        let what = match event {
-            TraceEvent::Created => What::Created,
-            TraceEvent::Started { error } => What::Started { error: error.map(ToString::to_string) },
+        let kind = match event {
+            TraceEvent::Created => EntryKind::Created,
+            TraceEvent::Started { error } => EntryKind::Started { error: error.map(ToString::to_string) },
             TraceEvent::Entered { phase, req_ctx, is_error, .. } => {
-                What::Entered { phase: *phase, req_ctx: *req_ctx, is_error: *is_error }
+                EntryKind::Entered { phase: *phase, req_ctx: *req_ctx, is_error: *is_error }
             }
             TraceEvent::HostCall(call) => {
                 let mut entry = CallEntry::of(call);
@@ -156,7 +156,7 @@ impl Recorder {
                 let now = record.since.elapsed();
                 let mut at = now;
                 // A call that has waited is traced again with its answer.
-                if let Some(Entry { at: since, what: What::Call(waiting), .. }) = record.entries.last()
+                if let Some(Entry { at: since, kind: EntryKind::Call(waiting), .. }) = record.entries.last()
                     && waiting.result == CallResult::Waits
                     && waiting.function == entry.function
                 {
@@ -166,10 +166,10 @@ impl Recorder {
                 }
                 let note = call.note.as_deref().map(str::to_owned);
                 let bytes = entry.bytes;
-                record.push(Entry { at, what: What::Call(Box::new(entry)), note }, bytes);
+                record.push(Entry { at, kind: EntryKind::Call(Box::new(entry)), note }, bytes);
                 return;
             }
-            TraceEvent::Returned { phase, proceeds, req_ctx, error, took } => What::Returned {
+            TraceEvent::Returned { phase, proceeds, req_ctx, error, took } => EntryKind::Returned {
                 phase: *phase,
                 proceeds: *proceeds,
                 req_ctx: *req_ctx,
@@ -178,7 +178,7 @@ impl Recorder {
             },
             _ => return,
         };
-        self.add(what, None);
+        self.add(kind, None);
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
@@ -196,7 +196,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         if fields.field("stream").is_none() && fields.field("suppressed").is_none() {
             return;
         }
-        let mut line = Line::default();
+        let mut line = LineVisitor::default();
         event.record(&mut line);
         let stream = line.stream.unwrap_or_else(|| "host".to_owned());
         self.0.line(stream, line.text);
@@ -204,12 +204,12 @@ impl<S: Subscriber> Layer<S> for Lines {
 }
 
 #[derive(Default)]
-struct Line {
+struct LineVisitor {
     text: String,
     stream: Option<String>,
 }
 
-impl Visit for Line {
+impl Visit for LineVisitor {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "stream" {
             self.stream = Some(value.to_owned());
@@ -233,7 +233,7 @@ mod tests {
         let recorder = Recorder::new();
         let line = |text: &str| Entry {
             at: Default::default(),
-            what: What::Line { stream: "stdout".to_owned(), text: text.to_owned() },
+            kind: EntryKind::Line { stream: "stdout".to_owned(), text: text.to_owned() },
             note: None,
         };
         // Pretend that each line takes that much.
@@ -241,8 +241,8 @@ mod tests {
         let entries = recorder.take();
         let texts: Vec<_> = entries
             .iter()
-            .map(|entry| match &entry.what {
-                What::Line { text, .. } => text.as_str(),
+            .map(|entry| match &entry.kind {
+                EntryKind::Line { text, .. } => text.as_str(),
                 other => panic!("{other:?}"),
             })
             .collect();

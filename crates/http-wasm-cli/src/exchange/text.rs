@@ -8,7 +8,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use http::HeaderMap;
 use http_wasm_tower::{CallResult, Error, Phase};
 
-use super::entry::{Answer, CallEntry, Entry, Value, What};
+use super::entry::{Answer, CallEntry, Entry, EntryKind, Value};
 use super::seen::{Content, SeenRequest, SeenResponse};
 use crate::logging::escaped;
 
@@ -116,36 +116,36 @@ fn print_fields(out: &mut String, fields: &HeaderMap, paint: Paint) {
 
 /// Writes the entries in order.
 pub(crate) fn print_trace(out: &mut String, entries: &[Entry], paint: Paint) {
-    for Entry { what, note, .. } in entries {
-        match what {
-            What::Created => {
+    for Entry { kind, note, .. } in entries {
+        match kind {
+            EntryKind::Created => {
                 line!(out, "{}", Styled(paint.title, "start-up"));
             }
-            What::Started { error: None } => {}
-            What::Started { error: Some(error) } => {
+            EntryKind::Started { error: None } => {}
+            EntryKind::Started { error: Some(error) } => {
                 line!(out, "  {}", Styled(paint.bad, format_args!("failed: {}", clean(error))));
             }
-            What::Entered { phase: Phase::Request, .. } => {
+            EntryKind::Entered { phase: Phase::Request, .. } => {
                 line!(out, "{}", Styled(paint.title, "handle_request()"));
             }
-            What::Entered { phase: Phase::Response, req_ctx, is_error } => {
+            EntryKind::Entered { phase: Phase::Response, req_ctx, is_error } => {
                 let title = format!("handle_response(req_ctx: {req_ctx}, is_error: {is_error})");
                 line!(out, "{}", Styled(paint.title, title));
             }
-            What::Call(call) => print_call(out, call, paint),
-            What::Line { stream, text } => {
+            EntryKind::Call(call) => print_call(out, call, paint),
+            EntryKind::Line { stream, text } => {
                 line!(out, "  {} {}", Styled(paint.dim, format_args!("{stream}:")), clean(text));
             }
-            What::Next => {
+            EntryKind::Next => {
                 line!(out, "{}", Styled(paint.title, "next handler"));
             }
-            What::Answered { status: Some(status) } => {
+            EntryKind::Answered { status: Some(status) } => {
                 line!(out, "  = {status}");
             }
-            What::Answered { status: None } => {
+            EntryKind::Answered { status: None } => {
                 line!(out, "  = {}", Styled(paint.bad, "no response"));
             }
-            What::Returned { error: Some(error), took, .. } => {
+            EntryKind::Returned { error: Some(error), took, .. } => {
                 let error = indented(error);
                 line!(
                     out,
@@ -154,14 +154,14 @@ pub(crate) fn print_trace(out: &mut String, entries: &[Entry], paint: Paint) {
                     dim_time(*took, paint)
                 );
             }
-            What::Returned { phase: Phase::Request, proceeds, req_ctx, took, .. } => {
+            EntryKind::Returned { phase: Phase::Request, proceeds, req_ctx, took, .. } => {
                 let decided = match proceeds {
                     true => format!("next 1, req_ctx {req_ctx}: the request proceeds"),
                     false => format!("next 0, req_ctx {req_ctx}: the guest answers the request"),
                 };
                 line!(out, "  = {decided} {}", dim_time(*took, paint));
             }
-            What::Returned { took, .. } => {
+            EntryKind::Returned { took, .. } => {
                 line!(out, "  = returned {}", dim_time(*took, paint));
             }
         }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http_wasm_tower::CallResult;
 use serde_json::{Map, Value as Json, json};
 
-use crate::exchange::{Answer, CallEntry, Content, Entry, Played, Value, What};
+use crate::exchange::{Answer, CallEntry, Content, Entry, EntryKind, Played, Value};
 
 /// The exchange: the entries if a trace is requested, then the request and the response.
 pub(super) fn lines(played: &Played, with_trace: bool) -> String {
@@ -43,17 +43,17 @@ pub(super) fn entries(entries: &[Entry]) -> String {
 }
 
 fn object(entry: &Entry) -> Json {
-    let mut object = match &entry.what {
-        What::Created => json!({ "event": "created" }),
-        What::Started { error } => json!({ "event": "started", "error": error }),
-        What::Entered { phase, req_ctx, is_error } => json!({
+    let mut object = match &entry.kind {
+        EntryKind::Created => json!({ "event": "created" }),
+        EntryKind::Started { error } => json!({ "event": "started", "error": error }),
+        EntryKind::Entered { phase, req_ctx, is_error } => json!({
             "event": "entered", "function": phase.to_string(), "req_ctx": req_ctx, "is_error": is_error,
         }),
-        What::Call(call) => of_call(call),
-        What::Line { stream, text } => json!({ "event": "line", "stream": stream, "text": text }),
-        What::Next => json!({ "event": "next" }),
-        What::Answered { status } => json!({ "event": "answered", "status": status }),
-        What::Returned { phase, proceeds, req_ctx, error, took } => json!({
+        EntryKind::Call(call) => of_call(call),
+        EntryKind::Line { stream, text } => json!({ "event": "line", "stream": stream, "text": text }),
+        EntryKind::Next => json!({ "event": "next" }),
+        EntryKind::Answered { status } => json!({ "event": "answered", "status": status }),
+        EntryKind::Returned { phase, proceeds, req_ctx, error, took } => json!({
             "event": "returned", "function": phase.to_string(), "proceeds": proceeds, "req_ctx": req_ctx,
             "error": error, "took_ns": nanos(*took),
         }),

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::document::{Change, inline, quoted};
 use super::file::{Expect, ExpectHeader, OneOrMore};
-use crate::exchange::{Content, Played, Value, What};
+use crate::exchange::{Content, EntryKind, Played, Value};
 
 /// A difference between the expected and the actual result.
 #[derive(Debug)]
@@ -102,9 +102,9 @@ pub(crate) fn expectations(case: usize, played: &Played) -> Vec<Change> {
 
 /// What the guest has logged, as `level: message`, and written to stdout and stderr.
 fn logged(played: &Played) -> Vec<String> {
-    let lines = played.entries.iter().filter_map(|entry| match &entry.what {
-        What::Line { stream, text } => Some(format!("{stream}: {text}")),
-        What::Call(call) if call.function == "log" && matches!(call.result, CallResult::Returned(_)) => {
+    let lines = played.entries.iter().filter_map(|entry| match &entry.kind {
+        EntryKind::Line { stream, text } => Some(format!("{stream}: {text}")),
+        EntryKind::Call(call) if call.function == "log" && matches!(call.result, CallResult::Returned(_)) => {
             let level = call.word("level").unwrap_or_default();
             let message = call.arguments.iter().find_map(|(name, value)| match value {
                 Value::Bytes(bytes) if *name == "message" => Some(String::from_utf8_lossy(bytes)),
