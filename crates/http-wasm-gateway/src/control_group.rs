@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_container_that_sees_only_its_own_cgroups_finds_its_limit() {
-        // Version 2 with a namespace of its own, and without one as seen through a bind mount.
+        // Version 2 with a separate namespace, and without one as seen through a bind mount.
         let machine = Machine::new("namespace", "0::/\n", &[ROOT, V2]);
         machine.file("sys/fs/cgroup/memory.max", "1000000\n");
         assert_eq!(machine.limit(), Some(1_000_000));

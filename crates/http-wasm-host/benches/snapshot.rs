@@ -1,5 +1,5 @@
-//! A new instance of a guest whose start-up takes some 50 ms and fills 1 MiB, with and without a snapshot: what a
-//! request waits for that finds no idle instance.
+//! A new instance of a guest whose start-up takes about 50 ms and fills 1 MiB, with and without a snapshot: the time
+//! that a request waits if there is no idle instance.
 
 use std::hint::black_box;
 
@@ -7,7 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use futures_executor::block_on;
 use http_wasm_host::{Engine, Guest, InMemoryHost, Limits, Outcome, Snapshot};
 
-/// Each request grows the memory, after which no instance may be used again; so each request needs a new one.
+/// Each request grows the memory, after which the instance may not be reused, so each request needs a new one.
 fn guest(snapshot: Snapshot) -> Guest<InMemoryHost> {
     let text = r#"(module
       (memory (export "memory") 17)

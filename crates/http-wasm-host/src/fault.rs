@@ -32,7 +32,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// A module may have a million invalid imports; nobody reads past the first few.
+/// A module may have a million invalid imports, but only the first few are of interest.
 const MAX_FAULTS: usize = 32;
 
 /// Collects faults, keeping the first [`MAX_FAULTS`] and the number of the others.

@@ -18,7 +18,7 @@ const MAX_LINES: usize = 24;
 /// How many exchanges may wait to be shown. Further ones are only counted, since a terminal is slow.
 const MAX_WAITING: usize = 32;
 
-/// Shows exchanges on stdout, from a thread of its own.
+/// Shows exchanges on stdout, from a separate thread.
 pub(super) struct Printer {
     waiting: SyncSender<Arc<Exchange>>,
     left_out: Arc<AtomicU64>,

@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::format::{DefaultFields, DefaultVisitor, Writer};
 /// The field that consists of lines.
 const BACKTRACE: &str = "backtrace";
 
-/// Writes fields as usual, but a backtrace on lines of its own below the others.
+/// Writes fields as usual, except for a backtrace, which is written on separate lines below.
 #[derive(Debug)]
 pub(super) struct BacktraceBelow;
 

@@ -12,7 +12,7 @@ use http_wasm_tower::AbandonedCall;
 #[derive(Debug, Default)]
 pub(crate) struct Abandoned {
     call: OnceLock<AbandonedCall>,
-    /// A guest goes on while its response is sent.
+    /// A guest continues to run while its response is sent.
     streams: OnceLock<()>,
 }
 
@@ -23,7 +23,7 @@ impl Abandoned {
         let _ = self.call.set(call);
     }
 
-    /// A guest has begun to write a response, and goes on while that is sent.
+    /// A guest has started to write a response, and continues to run while that is sent.
     pub(crate) fn streams(&self) {
         let _ = self.streams.set(());
     }

@@ -1,4 +1,4 @@
-//! Bodies in both directions: streamed past a guest, kept while it reads them, and rewritten by it.
+//! Bodies in both directions: untouched by the guest, read and kept, and rewritten.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -25,14 +25,14 @@ const SIZES: [(&str, usize); 5] = [
     ("64 MiB", 64 * KIB * KIB),
 ];
 
-/// What a server gets from its socket in one read, more or less.
+/// Roughly the size of a server's read from its socket.
 const PIECE: usize = 16 * KIB;
 static BYTES: [u8; PIECE] = [b'x'; PIECE];
 
-/// What a guest reads in one call.
+/// How much a guest reads in one call.
 const BUFFER: usize = 64 * KIB;
 
-/// Calls to `read_body` and `write_body` until the end; `{kind}` is the body's, `{write}` what is done with each piece.
+/// Reads a body of `{kind}` to the end, and runs `{write}` on each piece.
 const LOOP: &str = r#"
     (local $read i64)
     (loop $again
@@ -73,7 +73,7 @@ pub(crate) fn suite(c: &mut Criterion) {
     }
 }
 
-/// A guest that reads the whole body of `kind` in its phase.
+/// A guest that reads the entire body of `kind` in its phase.
 fn reader(kind: BodyKind, write: &str) -> String {
     let (number, request, response) = match kind {
         BodyKind::Request => ("0", LOOP, ""),
@@ -91,7 +91,7 @@ fn reader(kind: BodyKind, write: &str) -> String {
 
 type Next<'a> = &'a dyn Fn(Request<Body>) -> Response<Body>;
 
-/// Time of `iters` exchanges with a body of `size` bytes, all of it received at its far end.
+/// The time of `iters` exchanges with a body of `size` bytes, which is received completely.
 fn transfer(
     iters: u64,
     kind: BodyKind,
@@ -116,7 +116,7 @@ fn transfer(
     taken
 }
 
-/// What a native middleware does that collects a body to look at it, and passes on a copy.
+/// A native middleware that collects a body to inspect it, and passes on a copy.
 fn copied(kind: BodyKind, mut request: Request<Body>, next: Next<'_>) -> Response<Body> {
     if kind == BodyKind::Request {
         *request.body_mut() = copy(request.body_mut());
@@ -134,7 +134,7 @@ fn copy(body: &mut Body) -> Body {
     Body::from(whole.freeze())
 }
 
-/// A body that arrives in pieces, all of them at hand.
+/// A body in pieces, all of which are available.
 fn streamed(size: usize) -> Body {
     if size == 0 {
         return Body::empty();
@@ -144,7 +144,7 @@ fn streamed(size: usize) -> Body {
     Body::new(StreamBody::new(stream::iter(pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece))))))
 }
 
-/// Receives the rest of a body; how many bytes it had.
+/// Receives the rest of a body. Returns its length.
 fn drain(body: &mut Body, mut visit: impl FnMut(&[u8])) -> usize {
     let mut len = 0;
     let mut cx = Context::from_waker(Waker::noop());

@@ -1,4 +1,5 @@
-//! The least that wasmtime can do: the same guests called without a fiber, their memory's handle at hand.
+//! Lower bounds: the same guests called directly with wasmtime, without a fiber, and with a cached handle of their
+//! memory.
 
 use wasmtime::{
     Caller, Config, Engine, InstanceAllocationStrategy, InstancePre, Linker, Memory, Module,
@@ -7,7 +8,7 @@ use wasmtime::{
 
 use crate::support;
 
-/// What host functions that do the least answer with.
+/// The result of minimal host functions.
 const TEXT: &[u8; 16] = b"0123456789abcdef";
 
 /// A linked module whose instances are called directly.
@@ -24,7 +25,7 @@ pub(crate) struct RawInstance {
 }
 
 impl Raw {
-    /// The guest that `body` makes, which may import `get_status_code` (answers a number) and `get_uri` (writes 16
+    /// The guest with this `body`, which may import `get_status_code` (returns a number) and `get_uri` (writes 16
     /// bytes).
     pub(crate) fn new(body: &str, allocation: InstanceAllocationStrategy) -> Self {
         let mut config = Config::new();
@@ -41,12 +42,12 @@ impl Raw {
         Self { engine, pre }
     }
 
-    /// With instances allocated one by one.
+    /// Allocates instances on demand.
     pub(crate) fn on_demand(body: &str) -> Self {
         Self::new(body, InstanceAllocationStrategy::OnDemand)
     }
 
-    /// With instances in slots reserved beforehand.
+    /// Allocates instances in reserved slots.
     pub(crate) fn pooling(body: &str) -> Self {
         Self::new(body, InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::new()))
     }
@@ -63,7 +64,7 @@ impl Raw {
 }
 
 impl RawInstance {
-    /// Both phases, one after the other.
+    /// Calls both phases, one after the other.
     pub(crate) fn call(&mut self) {
         let ctx_next = self.handle_request.call(&mut self.store, ()).expect("no trap");
         std::hint::black_box(ctx_next);

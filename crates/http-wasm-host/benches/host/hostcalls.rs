@@ -9,10 +9,10 @@ use http_wasm_host::{Body, Engine, Guest, HttpHost};
 use crate::floor::Raw;
 use crate::support::{FIELDS, answer, engine, exchange, load, request};
 
-/// Calls in one exchange: enough for the exchange itself to vanish beside them.
+/// The number of calls in one exchange: enough to make the cost of the exchange itself negligible.
 const CALLS: u32 = 1_000;
 
-/// Where a guest's strings are, and what is in them. Results are written to 4,096 and on.
+/// The strings in a guest's memory. Results are written from 4,096 on.
 const DATA: &str = r#"
     (data (i32.const 0) "GET")
     (data (i32.const 16) "/a/path?query=1")
@@ -20,7 +20,7 @@ const DATA: &str = r#"
     (data (i32.const 96) "fedcba9876543210")
     (data (i32.const 128) "x-not-there")"#;
 
-/// What the loop calls, under the name of its benchmark.
+/// The name of each benchmark, and the call in its loop.
 const CASES: [(&str, &str); 20] = [
     ("enable_features", "(drop (call $enable_features (i32.const 3)))"),
     ("get_config", "(drop (call $get_config (i32.const 4096) (i32.const 64)))"),
@@ -29,7 +29,7 @@ const CASES: [(&str, &str); 20] = [
     ("get_method", "(drop (call $get_method (i32.const 4096) (i32.const 64)))"),
     ("set_method", "(call $set_method (i32.const 0) (i32.const 3))"),
     ("get_uri", "(drop (call $get_uri (i32.const 4096) (i32.const 64)))"),
-    // Of two lengths in turn, as setting what is there already changes nothing.
+    // Alternates between two lengths, since setting the same value changes nothing.
     (
         "set_uri",
         "(call $set_uri (i32.const 16) (i32.add (i32.const 14) (i32.and (local.get $left) (i32.const 1))))",
@@ -71,7 +71,7 @@ pub(crate) fn suite(c: &mut Criterion) {
     growing_with_headers(c, &engine);
 }
 
-/// Raw wasmtime in the same loop: functions that only answer a number, and that write 16 bytes.
+/// Raw wasmtime in the same loop: functions that return a number, and that write 16 bytes.
 fn floors(c: &mut Criterion) {
     let mut group = c.benchmark_group("hostcalls/raw wasmtime");
     for (name, call) in [
@@ -92,7 +92,7 @@ fn floors(c: &mut Criterion) {
     group.finish();
 }
 
-/// A list of names, and a value looked up, among many headers.
+/// Lists names and looks up a value, with many headers.
 fn growing_with_headers(c: &mut Criterion, engine: &Engine) {
     const NAMES: [&str; 100] = names();
     let mut group = c.benchmark_group("hostcalls/among headers");
@@ -108,10 +108,10 @@ fn growing_with_headers(c: &mut Criterion, engine: &Engine) {
     group.finish();
 }
 
-/// 100 header names, cut from one text.
+/// 100 header names, which are slices of one text.
 const fn names() -> [&'static str; 100] {
     let mut names = ["x-request-id"; 100];
-    // Prefixes of it that stay distinct: as many letters as the place says.
+    // Distinct prefixes: the n-th has n letters.
     const TEXT: &str = "x-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
         aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     let mut at = 1;
@@ -122,7 +122,7 @@ const fn names() -> [&'static str; 100] {
     names
 }
 
-/// A guest that does `call` over and over in `handle_request`.
+/// A guest that repeats `call` in `handle_request`.
 fn looping(call: &str) -> String {
     format!(
         r#"{DATA}
@@ -137,12 +137,12 @@ fn looping(call: &str) -> String {
     )
 }
 
-/// Time of `iters` calls, taken from as many exchanges of [`CALLS`] each.
+/// The time of `iters` calls, from exchanges with [`CALLS`] calls each.
 fn time(iters: u64, mut exchange: impl FnMut() -> std::time::Duration) -> std::time::Duration {
     (0..iters).map(|_| exchange()).sum::<std::time::Duration>() / CALLS
 }
 
-/// Time of one exchange; its request is made before.
+/// The time of one exchange, whose request is created beforehand.
 fn one(guest: &Guest<HttpHost>, fields: &[(&'static str, &'static str)]) -> std::time::Duration {
     let body = bytes::Bytes::from_static(&[7; 64 * CALLS as usize]);
     let request: Request<Body> = request(fields, Body::from(body));

@@ -1,4 +1,4 @@
-//! Checkout, both phases, give-back: warm, on several threads, on a new instance, and in a burst on a cold pool.
+//! Checkout, both phases, and return: warm, on several threads, with a new instance, and in a burst on a cold pool.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -15,7 +15,8 @@ use crate::support::{
     EMPTY, FIELDS, ONE_CALL, answer, engine, exchange, first_phase, load, load_with, module, now, request,
 };
 
-/// Requests are made in small batches outside the time taken: larger ones fall out of the cache, which no server's do.
+/// Requests are created in small batches outside the measured time. In larger batches, they would no longer be in the
+/// cache when they are used, unlike those of a server.
 const BATCH: u64 = 16;
 
 pub(crate) fn suite(c: &mut Criterion) {
@@ -26,7 +27,7 @@ pub(crate) fn suite(c: &mut Criterion) {
     burst(c, &engine);
 }
 
-/// A guest beside a native closure that does the same to the same request, and beside no middleware at all.
+/// Compares a guest with a native closure that does the same, and with no middleware.
 fn warm(c: &mut Criterion, engine: &Engine) {
     const PER_PHASE: &str = r#"
         (func (export "handle_request") (result i64) (drop (call $get_status_code)) i64.const 1)
@@ -86,13 +87,13 @@ fn compare(
     group.finish();
 }
 
-/// The guest of one host call with a host of nothing: no request or response is moved, and what is left is what pool,
-/// exchange and rules cost.
+/// The guest that makes one host call, on a no-op host: no request or response is moved, so this measures the cost of
+/// pool, exchange and rules.
 fn load_alone(engine: &Engine) -> Guest<Nothing> {
     Guest::load(engine, module(ONE_CALL).as_bytes()).expect("a valid guest")
 }
 
-/// One guest used by one thread and by two at once, beside raw wasmtime with an instance per thread.
+/// One guest used by one thread and by two threads, compared with raw wasmtime with an instance per thread.
 fn threads(c: &mut Criterion, engine: &Engine) {
     let guest = load(engine, ONE_CALL);
     let alone = load_alone(engine);
@@ -127,7 +128,7 @@ fn threads(c: &mut Criterion, engine: &Engine) {
     group.finish();
 }
 
-/// A request that finds no idle instance: making one, both phases, and dropping it.
+/// A request that finds no idle instance: creating one, both phases, and dropping it.
 fn fresh(c: &mut Criterion, engine: &Engine) {
     let none_idle = PoolSettings { max_idle: Some(0), ..PoolSettings::default() };
     let mut group = c.benchmark_group("lifecycle/new instance");
@@ -146,13 +147,13 @@ fn fresh(c: &mut Criterion, engine: &Engine) {
     group.finish();
 }
 
-/// The guest of one host call, as large as what a compiler with a large runtime makes: 4 MiB of data, and 10,000
-/// functions in a table.
+/// The guest that makes one host call, as large as the output of a compiler with a large runtime: 4 MiB of data, and
+/// 10,000 functions in a table.
 fn large() -> String {
     const FUNCTIONS: usize = 10_000;
     let data = "\\ab".repeat(4 << 20);
     let functions = "(func (result i32) (i32.const 7) (i32.const 9) (i32.mul))".repeat(FUNCTIONS);
-    // Before them stand the imported function, and those of the guest.
+    // The imported function and those of the guest come first.
     let first = 3;
     let elements: String = (first..first + FUNCTIONS).map(|index| format!(" {index}")).collect();
     format!(
@@ -161,7 +162,7 @@ fn large() -> String {
     )
 }
 
-/// 1,000 requests between their phases at once.
+/// 1,000 requests that are between their phases at the same time.
 fn burst(c: &mut Criterion, engine: &Engine) {
     const REQUESTS: u64 = 1_000;
     let mut group = c.benchmark_group("lifecycle/burst of 1,000");
@@ -184,7 +185,8 @@ fn burst(c: &mut Criterion, engine: &Engine) {
     group.finish();
 }
 
-/// `requests` at once on a pool that has all but none of the instances for them; these are dropped in the time taken.
+/// `requests` concurrent requests on a pool with hardly any instances. The measured time includes dropping the new
+/// ones.
 fn cold(engine: &Engine, requests: u64) -> Duration {
     let guest = load(engine, ONE_CALL);
     let taken = at_once(&guest, requests);
@@ -193,7 +195,7 @@ fn cold(engine: &Engine, requests: u64) -> Duration {
     taken + start.elapsed()
 }
 
-/// `requests` of which each has gone through its first phase before any begins its second.
+/// `requests` requests, all of which complete their first phase before any starts its second.
 fn at_once(guest: &http_wasm_host::Guest<http_wasm_host::HttpHost>, requests: u64) -> Duration {
     let requests: Vec<_> = (0..requests).map(|_| request(&FIELDS, Body::empty())).collect();
     let start = Instant::now();
@@ -204,7 +206,7 @@ fn at_once(guest: &http_wasm_host::Guest<http_wasm_host::HttpHost>, requests: u6
     start.elapsed()
 }
 
-/// Time of `iters` turns, the making of their requests and the dropping of their responses taken off.
+/// The time of `iters` turns, excluding the creation of requests and the dropping of responses.
 fn turns(iters: u64, turn: impl Fn(Request<Body>) -> Response<Body>) -> Duration {
     let mut taken = Duration::ZERO;
     let mut left = iters;
@@ -221,7 +223,7 @@ fn turns(iters: u64, turn: impl Fn(Request<Body>) -> Response<Body>) -> Duration
     taken
 }
 
-/// The mean time that each of `threads` takes for `work`, all at once.
+/// The mean time that each of `threads` threads takes for `work`, all at the same time.
 fn together(threads: u32, work: impl Fn() -> Duration + Sync) -> Duration {
     let start = Barrier::new(threads as usize);
     thread::scope(|scope| {

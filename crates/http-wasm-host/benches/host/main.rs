@@ -1,5 +1,5 @@
-//! What the core costs, each suite beside its floors in the same run: raw wasmtime without a fiber, a native closure,
-//! and no middleware at all. `cargo bench -p http-wasm-host --bench host -- hostcalls` runs one suite.
+//! The cost of the core. Each suite also measures lower bounds in the same run: raw wasmtime without a fiber, a native
+//! closure, and no middleware. `cargo bench -p http-wasm-host --bench host -- hostcalls` runs one suite.
 
 mod bodies;
 mod floor;

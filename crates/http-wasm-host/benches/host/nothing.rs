@@ -1,4 +1,4 @@
-//! A host that holds nothing, to see what the core costs by itself.
+//! A no-op host, to measure the cost of the core by itself.
 
 use std::hint::black_box;
 use std::task::{Context, Poll};

@@ -1,4 +1,4 @@
-//! Guests, requests, and the steps of an exchange as an adapter takes them.
+//! Guests, requests, and the steps of an exchange as adapters perform them.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -10,7 +10,7 @@ use http_wasm_host::{Body, Engine, Guest, HttpHost, Limits, Outcome, Pinned, Poo
 
 const IMPORTS: &str = include_str!("imports.wat");
 
-/// A guest that lets requests pass when the guest has nothing to do in either phase.
+/// A guest that lets requests proceed and does nothing in either phase.
 pub(crate) const EMPTY: &str = r#"
     (func (export "handle_request") (result i64) i64.const 1)
     (func (export "handle_response") (param i32 i32))"#;
@@ -20,8 +20,8 @@ pub(crate) const ONE_CALL: &str = r#"
     (func (export "handle_request") (result i64) (drop (call $get_status_code)) i64.const 1)
     (func (export "handle_response") (param i32 i32))"#;
 
-/// A whole module: the fields in `body`, and those imports that it calls. An import that a guest doesn't use would put
-/// it at a disadvantage beside one that doesn't have it. A memory of two pages, unless there is one in `body`.
+/// A complete module: the fields in `body`, the imports that it calls, since unused imports would slow down a guest,
+/// and a memory of two pages unless `body` has one.
 pub(crate) fn module(body: &str) -> String {
     let is_called = |line: &&str| {
         let name = line.split("(func $").nth(1).and_then(|rest| rest.split(' ').next());
@@ -32,7 +32,7 @@ pub(crate) fn module(body: &str) -> String {
     format!("(module {}\n{memory}\n{body})", imports.join("\n"))
 }
 
-/// Loads the guest that `body` makes; its limits are wide enough for what is measured.
+/// Loads the guest with this `body`, and limits that are high enough for the benchmarks.
 pub(crate) fn load(engine: &Engine, body: &str) -> Guest<HttpHost> {
     load_with(engine, body, PoolSettings::default())
 }
@@ -66,7 +66,7 @@ pub(crate) fn request(fields: &[(&'static str, &'static str)], body: Body) -> Re
 pub(crate) const FIELDS: [(&str, &str); 3] =
     [("accept", "*/*"), ("user-agent", "bench"), ("x-request-id", "0123456789abcdef")];
 
-/// Polls a future that has nothing to wait for but its own turn.
+/// Polls a future that never waits for anything external.
 pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
@@ -84,7 +84,7 @@ pub(crate) fn first_phase(guest: &Guest<HttpHost>, request: Request<Body>) -> Pi
     }
 }
 
-/// One request through a guest, as an adapter does it: `next` is the next handler.
+/// Passes one request through a guest, as an adapter does. `next` is the next handler.
 pub(crate) fn exchange(
     guest: &Guest<HttpHost>,
     request: Request<Body>,
@@ -97,7 +97,7 @@ pub(crate) fn exchange(
     now(pinned.handle_response()).expect("the guest doesn't fail").host.into_response()
 }
 
-/// A next handler that looks at nothing.
+/// A next handler that ignores the request.
 pub(crate) fn answer(request: Request<Body>) -> Response<Body> {
     black_box(request);
     Response::new(Body::empty())

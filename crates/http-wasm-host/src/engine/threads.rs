@@ -2,7 +2,7 @@
 //!
 //! wasmtime-wasi runs file operations on the blocking threads of the current tokio runtime. In the embedding program,
 //! these threads also resolve names and read configurations, so a disk that hangs would affect more than its guest.
-//! Each guest therefore has a bounded number of threads of its own, which a reloaded guest with the same name shares.
+//! Each guest therefore has its own bounded number of threads, which a reloaded guest with the same name shares.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};

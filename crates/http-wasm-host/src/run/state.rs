@@ -108,7 +108,7 @@ fn too_large(growth: Growth) -> String {
     )
 }
 
-/// Limits what the guest may use, and tells the tracer what it gets.
+/// Limits what the guest may use, and reports growth to the tracer.
 impl<H: Host> ResourceLimiter for State<H> {
     fn memory_growing(
         &mut self,

@@ -11,7 +11,7 @@ use super::{Symbols, names};
 pub(crate) struct Backtrace {
     calls: Vec<Call>,
     symbols: Arc<Symbols>,
-    /// Made when it is first asked for: not every failure is logged.
+    /// Created on first use, since not every failure is logged.
     text: OnceLock<String>,
 }
 

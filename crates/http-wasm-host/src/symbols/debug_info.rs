@@ -25,7 +25,7 @@ const SECTIONS: [SectionId; 10] = [
 /// The maximum number of functions shown for one position: the function itself, and those inlined into it.
 const MOST_INLINED: usize = 16;
 
-/// How many compilation units are asked for a file with their debug information.
+/// How many compilation units are searched for the name of a file with their debug information.
 const MOST_UNITS: usize = 32;
 
 /// The custom section with the name of the file that has a module's debug information, from Emscripten's

@@ -161,7 +161,7 @@ impl Page {
     }
 }
 
-/// A token that nobody can guess.
+/// An unguessable token.
 pub(super) fn token() -> Result<String, getrandom::Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)?;

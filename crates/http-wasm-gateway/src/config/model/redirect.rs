@@ -93,7 +93,7 @@ impl RedirectTarget {
     /// The value of `Location`. None if the request has no host that can be in one.
     pub(crate) fn location(&self, requested: Requested<'_>) -> Option<String> {
         let mut location = String::with_capacity(self.written.len() + requested.path.len());
-        // `*` and the empty path of CONNECT would become a part of what stands before them.
+        // `*` and the empty path of CONNECT would be appended to the text before them.
         let path = if requested.path.starts_with('/') { requested.path } else { "/" };
         let query = requested.query.filter(|query| !query.is_empty());
         for part in &self.parts {

@@ -11,7 +11,7 @@ use super::redaction::{Replaced, redacted};
 use crate::config::fault::Fault;
 use crate::fingerprint::Fingerprints;
 
-/// A value of the document, and where it stands.
+/// A value of the document, and its position.
 pub(in crate::config) type Node<'i> = Spanned<DeValue<'i>>;
 
 /// What can be read from a node.

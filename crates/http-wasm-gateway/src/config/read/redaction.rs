@@ -42,7 +42,7 @@ pub(in crate::config) fn redacted(text: String, at: &Range<usize>, replaced: &[R
     text
 }
 
-/// The text with `reference` wherever there was `value`, in whatever case.
+/// The text with each occurrence of `value`, in any case, replaced with `reference`.
 fn without(text: &str, value: &str, reference: &str) -> String {
     let (lower, wanted) = (text.to_ascii_lowercase(), value.to_ascii_lowercase());
     let (mut result, mut done) = (String::with_capacity(text.len()), 0);

@@ -37,7 +37,7 @@ const SAYS_CONFIG: &str = r#"(module
     (call $add (i32.const 1) (i32.const 0) (i32.const 8)
       (i32.const 64) (call $get_config (i32.const 64) (i32.const 1024)))))"#;
 
-/// Longer than anything here takes. A test that waits this long has failed.
+/// A timeout for everything in these tests: longer waits are failures.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A gateway with a configuration file, in a directory with a guest.
@@ -77,7 +77,7 @@ impl Served {
     }
 }
 
-/// A configuration of one guest with this configuration of its own, before an echo.
+/// A gateway configuration with one guest, whose own configuration is `config`, in front of an echo.
 fn one_guest(config: &str) -> String {
     format!(
         "listen = [\"127.0.0.1:0\"]\n[guests.a]\npath = \"guest.wat\"\nconfig = \"{config}\"\n\

@@ -16,7 +16,7 @@ fn open(budget: &BodyBudget) -> BodyAccount {
     budget.open().expect("it is limited")
 }
 
-/// An account that holds so much.
+/// An account that holds this many bytes.
 fn holder(budget: &BodyBudget, bytes: usize) -> (BodyAccount, Reservation) {
     let account = open(budget);
     let reserved = account.reserve(bytes).expect("there is room");
@@ -64,7 +64,7 @@ fn the_oldest_request_gets_its_reservation_and_the_youngest_is_evicted() {
     assert_eq!(youngest.reserve(1).unwrap_err(), NoBodyMemory);
     drop(youngest_bytes);
     assert_eq!(held(&budget), 6 * MIB);
-    // It may finish even where all others together hold too little.
+    // It may finish even if all others together hold too little.
     let all = oldest.reserve(20 * MIB).expect("it is the oldest");
     assert_eq!(middle.check(), Err(NoBodyMemory));
     assert_eq!(budget.memory().evicted, 2);
@@ -112,7 +112,7 @@ fn a_small_reservation_succeeds_where_large_ones_are_refused() {
     assert!(open(&budget).reserve(SMALL + 1).is_err());
     let small: Vec<_> = (0..MIB / SMALL).map(|_| holder(&budget, SMALL)).collect();
     assert!(open(&budget).reserve(SMALL).is_err());
-    // Nor does it give back what would be of little use to a large one.
+    // Nor does a small holder give up memory that would be of little use to a large one.
     let _more = large.reserve(MIB).expect("it is the oldest");
     assert!(small.iter().all(|(account, _)| account.check().is_ok()));
 }

@@ -74,7 +74,7 @@ fn add_pausing_write<H: Host>(linker: &mut Linker<State<H>>, hook: impl OnHostCa
             .and_then(|(memory, state)| write_streamed(memory, state, kind, body, body_len));
         let seen = written.as_ref().map(|written| *written);
         hook.end(&mut caller, begun, WRITE_BODY, args, seen);
-        // The shim asks for no more than "not yet".
+        // All that the shim needs is "not yet".
         <Poll<u64> as Answer<u64>>::finish(written, WRITE_BODY, &mut caller).map(|answer| answer as u32)
     };
     linker.allow_shadowing(true);

@@ -182,7 +182,7 @@ impl Status {
     }
 
     /// Marks the connection as suspect: a request on it timed out and nothing has been received since, so it may be
-    /// dead. A PING will tell.
+    /// dead. A PING shows which.
     pub(in crate::proxy::pool) fn suspect(&self) {
         self.received_before.store(self.traffic.received_bytes(), Ordering::Release);
         self.suspect.store(true, Ordering::Release);

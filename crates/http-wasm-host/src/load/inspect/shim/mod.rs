@@ -31,7 +31,7 @@ use crate::symbols::Shift;
 /// # Errors
 ///
 /// If the module is malformed, or a point returns more than one integer. The import of a point that returns nothing
-/// gets a result, an i32, so that it can ask for the pause.
+/// gets a result, an i32, so that it can request the pause.
 pub(crate) fn add_suspension_points(wasm: &[u8], points: &[(&str, &str)]) -> Result<Shimmed, ShimError> {
     let plan = Plan::new(wasm, points)?;
     if plan.points.is_empty() {

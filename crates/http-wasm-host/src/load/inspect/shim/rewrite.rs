@@ -147,7 +147,7 @@ impl Reencode for Rewriter {
         Ok(())
     }
 
-    /// Called between all sections, since a module may have no functions of its own, and so no sections for them.
+    /// Called between all sections, since a module may have no functions, and therefore no sections for them.
     fn intersperse_section_hook(
         &mut self,
         module: &mut Module,

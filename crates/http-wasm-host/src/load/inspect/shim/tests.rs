@@ -16,7 +16,7 @@ fn assert_rewritten(guest: &str, expected: &str) {
     assert_eq!(sections(&rewritten(guest)), sections(&wat::parse_str(expected).unwrap()));
 }
 
-/// The sections that matter, each with its bytes; names and the like left out.
+/// The relevant sections with their bytes, without names and similar sections.
 fn sections(wasm: &[u8]) -> Vec<(u8, Vec<u8>)> {
     Parser::new(0)
         .parse_all(wasm)
@@ -36,7 +36,7 @@ fn custom_sections(wasm: &[u8]) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// What stands in for `h.wide`, given its index, type, and the index of the pause.
+/// The replacement for `h.wide`, given its index, its type, and the index of the pause.
 fn wide(import: u32, ty: u32, pause: u32) -> String {
     format!(
         "(func (type {ty}) (local i64)
