@@ -112,7 +112,7 @@ fn a_small_reservation_succeeds_where_large_ones_are_refused() {
     assert!(open(&budget).reserve(SMALL + 1).is_err());
     let small: Vec<_> = (0..MIB / SMALL).map(|_| holder(&budget, SMALL)).collect();
     assert!(open(&budget).reserve(SMALL).is_err());
-    // Nor does a small holder give up memory that would be of little use to a large one.
+    // Small holders don't lose memory either, since it would be of little use to a large one.
     let _more = large.reserve(MIB).expect("it is the oldest");
     assert!(small.iter().all(|(account, _)| account.check().is_ok()));
 }
