@@ -26,13 +26,18 @@ const CRATES: &[&str] = &[
 ];
 
 /// The core's layers, lowest first; each imports only those above it in this list.
+#[rustfmt::skip]
 const LAYERS: &[&str] = &[
     // Constants and vocabulary.
     "choice", "abi", "bodies", "coding", "text", "limits", "fault", "warning", "symbols", "error", "report",
-    "failure", "stats", "observer", "trace", "rule", // Background work, and where guests log to.
-    "runtime", "log", // What messages are made of, and who holds them.
-    "message", "host",     // The rules.
-    "exchange", // Compiled code and what runs it.
+    "failure", "stats", "observer", "trace", "rule",
+    // Background work, and the logs of guests.
+    "runtime", "log",
+    // The parts of messages, and their hosts.
+    "message", "host",
+    // The rules.
+    "exchange",
+    // Compiled code, and what runs it.
     "engine", "run", "load", "pool", "guest", "replay",
 ];
 
