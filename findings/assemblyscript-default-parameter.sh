@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Guess:   a default value for a parameter of an exported function is used when the caller leaves the argument out. A host that calls
-#          the export passes all of them, as WebAssembly demands, so defaults are never used.
-# Reality: the export is a wrapper that asks a global how many arguments there were. It starts at 0, and only a call of the export
-#          __setArgumentsLength changes it. So a host's arguments are replaced by defaults; with fewer defaults than parameters, the
-#          count 0 is out of range and the wrapper traps with "unreachable". Only AssemblyScript's own JavaScript glue sets the count.
-# Matters: "export function handle_response(ctx: u32, isError: u32 = 0)" has the right type and loads in every host, then traps at
-#          each call, or is told "no error" when there was one. An export named __setArgumentsLength gives such a guest away.
+# Expected: A default value for a parameter of an exported function is used if the caller omits the argument. A host
+#           that calls the export passes all arguments, as WebAssembly requires, so defaults are never used.
+# Actual:   The export is a wrapper that reads the number of arguments from a global, which is 0 until the export
+#           __setArgumentsLength is called. A host's arguments are therefore replaced by defaults. If there are fewer
+#           defaults than parameters, a count of 0 is out of range, and the wrapper traps with "unreachable". Only
+#           AssemblyScript's own JavaScript glue sets the count.
+# Impact:   "export function handle_response(ctx: u32, isError: u32 = 0)" has the right type and loads in every host,
+#           but then traps on each call, or doesn't see an error. Such a guest can be recognised by its export
+#           __setArgumentsLength.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -27,6 +29,6 @@ WebAssembly.instantiate(require('node:fs').readFileSync('guest.wasm')).then(({ i
 })
 JS
 echo "tool:      AssemblyScript 0.28.20, run by Node $(node --version)"
-echo "guess:     arguments that are passed are used"
-echo "behaviour: they are replaced by the defaults, or the call traps"
+echo "expected:  arguments that are passed are used"
+echo "actual:    they are replaced by the defaults, or the call traps"
 node try.js && echo "stands" || { echo "changed"; exit 1; }

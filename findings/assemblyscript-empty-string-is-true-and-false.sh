@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Guess:   an empty string is false in AssemblyScript, as in TypeScript: if (token) and if (!token) are opposites.
-# Reality: for an empty string both branches are taken. A condition looks whether the reference is null, and an empty string isn't;
-#          but String overloads the operator "!", which looks at the length. So if (s) is true, if (!s) is true, if (!!s) is false,
-#          and s || "default" keeps the empty string.
-# Matters: an absent header is usually handed over as "". In code that reads like TypeScript, if (token) then takes the branch of
-#          a request that has one, whatever if (!token) says a line later. Compare lengths in guests.
+# Expected: An empty string is false in AssemblyScript, as in TypeScript: if (token) and if (!token) are opposites.
+# Actual:   For an empty string, both branches are taken. A condition checks whether the reference is null, and an empty
+#           string isn't null; but String overloads the operator "!", which checks the length. So if (s) is true, if
+#           (!s) is true, if (!!s) is false, and s || "default" keeps the empty string.
+# Impact:   An absent header is usually passed as "". In code that reads like TypeScript, if (token) then takes the
+#           branch for a request with a token, whatever if (!token) does one line later. Compare lengths in guests.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -31,6 +31,6 @@ WebAssembly.instantiate(require('node:fs').readFileSync('guest.wasm')).then(({ i
 })
 JS
 echo "tool:      AssemblyScript 0.28.20, run by Node $(node --version)"
-echo 'guess:     "" is false'
-echo 'behaviour: "" is true, and not "" is true as well'
+echo 'expected:  "" is false'
+echo 'actual:    "" is true, and not "" is true as well'
 node try.js && echo "stands" || { echo "changed"; exit 1; }

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Guess:   a line that a C guest prints with printf("...\n") reaches the host at once. Or, if stdout counts as a file, none does
-#          before the buffer is full.
-# Reality: both. The first line comes at once, and the following ones wait until 1024 bytes have gathered, which are then written
-#          as they are, cut in the middle of a line. wasi-libc asks what stdout is only when it first writes to it: so until then it
-#          is line-buffered, and afterwards fully buffered unless the host calls it a terminal (a character device without seek).
-# Matters: a try with one request shows a guest whose log works. In service, a handler never exits, so nothing flushes: lines
-#          come dozens of requests late, and the last ones never. A host that answers fd_fdstat_get(1) with "character device",
-#          and with no right to seek or tell, gets each line when it is printed.
+# Expected: A line that a C guest prints with printf("...\n") reaches the host at once. Or, if stdout counts as a file,
+#           no line does before the buffer is full.
+# Actual:   Both. The first line arrives at once; later lines are buffered until there are 1024 bytes, which are then
+#           written even in the middle of a line. wasi-libc determines the type of stdout only when it first writes to
+#           it. Until then, stdout is line-buffered, and afterwards it is fully buffered unless the host reports a
+#           terminal (a character device without seek).
+# Impact:   In a test with one request, the guest's log works. In production, a handler never exits, so nothing is
+#           flushed: lines arrive dozens of requests late, and the last ones never. A host that answers fd_fdstat_get(1)
+#           with "character device", without the rights to seek and tell, gets each line when it is printed.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 export ZIG_GLOBAL_CACHE_DIR="$work/zig" ZIG_LOCAL_CACHE_DIR="$work/zig"
@@ -65,6 +66,6 @@ late = lines[0] == lines[1] == lines[29] == 1 and not file[-1].endswith("\n")
 sys.exit(not (late and all(t.count("\n") == n for n, t in enumerate(terminal, 1))))
 PY
 echo "tool:      zig cc $(python -m ziglang version) with its wasi-libc, wasmtime 50.0.1"
-echo "guess:     lines arrive one by one, or in blocks"
-echo "behaviour: the first arrives at once, the others in blocks"
+echo "expected:  lines arrive one by one, or in blocks"
+echo "actual:    the first arrives at once, the others in blocks"
 python host.py && echo "stands" || { echo "changed"; exit 1; }

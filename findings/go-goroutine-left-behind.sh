@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Guess:   a goroutine that a handler starts and doesn't wait for (a log line, a metric) runs when the handler returns, or at the
-#          latest during the next request.
-# Reality: it doesn't run at all while handlers return without blocking. An exported function runs on its own goroutine, and its
-#          return goes straight back to the host without a look at the queue. What has piled up runs inside a later request: one that
-#          blocks, or the unlucky one that sets off a garbage collection.
-# Matters: the audit line of one request appears under another, or never, if the instance is dropped before. The queue is memory
-#          that a guest keeps, and one request pays the computing time of hundreds, which a deadline per call then counts as its own.
+# Expected: A goroutine that a handler starts without waiting for it (for a log line or a metric) runs when the handler
+#           returns, or at the latest during the next request.
+# Actual:   It doesn't run at all as long as handlers return without blocking. An exported function runs on its own
+#           goroutine, and returns directly to the host without checking the run queue. Queued goroutines run during a
+#           later request that blocks or triggers a garbage collection.
+# Impact:   The audit line of one request appears during another, or never, if the instance is dropped before. The queue
+#           occupies the guest's memory, and one request pays for the work of hundreds, which counts against the
+#           deadline of its call.
 set -euo pipefail
 work=$(mktemp -d); trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 export GOCACHE="$work/gocache" GOPATH="$work/gopath" GOTOOLCHAIN=local GOENV=off GOFLAGS='' GOOS=wasip1 GOARCH=wasm
@@ -57,6 +58,6 @@ print(f"           {collected} after one call that collects garbage")
 sys.exit((after, later, collected) != (0, 0, 500))
 PY
 echo "tool:      $(go version), wasmtime 50.0.1"
-echo "guess:     a goroutine left behind runs by the next call"
-echo "behaviour: it runs when some later call blocks or collects garbage"
+echo "expected:  a goroutine left behind runs by the next call"
+echo "actual:    it runs when some later call blocks or collects garbage"
 python host.py && echo "stands" || { echo "changed"; exit 1; }

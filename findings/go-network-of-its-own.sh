@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Guess:   WASI preview 1 can open no socket, so package net in a Go guest fails with "not supported".
-# Reality: for wasip1, Go brings a pretended network inside the guest. net.Listen on port 80 succeeds, and a Dial from the same
-#          instance reaches it. Everything else looks like a broken network: "Connection refused" for any other address, and for
-#          names a DNS query to [::1]:53 with "Connection reset by peer". None of it reaches the host.
-# Matters: someone who moves a handler into a guest reads "Connection refused" in its log and looks for a firewall, a sidecar or
-#          DNS. A host sees no call that it could log or refuse. The only trace is an import that is never called, sock_accept, which a
-#          guest without package net doesn't have.
+# Expected: WASI preview 1 can't open sockets, so package net in a Go guest fails with "not supported".
+# Actual:   For wasip1, Go includes a simulated network inside the guest. net.Listen on port 80 succeeds, and a Dial
+#           from the same instance reaches it. Everything else looks like a broken network: "Connection refused" for any
+#           other address, and for names a DNS query to [::1]:53 with "Connection reset by peer". None of this reaches
+#           the host.
+# Impact:   Someone who moves a handler into a guest sees "Connection refused" in the log and suspects a firewall, a
+#           sidecar or DNS. A host sees no call that it could log or refuse. The only trace is the import sock_accept,
+#           which is never called, and which guests without package net don't have.
 set -euo pipefail
 work=$(mktemp -d); trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 export GOCACHE="$work/gocache" GOPATH="$work/gopath" GOTOOLCHAIN=local GOENV=off GOFLAGS='' GOOS=wasip1 GOARCH=wasm
@@ -78,6 +79,6 @@ expected = ["listen: 127.0.0.1:80", "dial 127.0.0.1:80: hello from myself", "192
 sys.exit(bool(calls) or not all(part in text for part in expected))
 PY
 echo "tool:      $(go version), wasmtime 50.0.1"
-echo "guess:     net.Listen and net.Dial say that they are not supported"
-echo "behaviour: the guest has a network inside itself"
+echo "expected:  net.Listen and net.Dial say that they are not supported"
+echo "actual:    the guest has a network inside itself"
 python host.py && echo "stands" || { echo "changed"; exit 1; }

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Guess:   two fields of one name may be joined with a comma, as RFC 9110 section 5.3 has it. gRPC's own protocol text (PROTOCOL-HTTP2) allows it for
-#          binary metadata too: names that end in "-bin" are split at commas before they are decoded.
-# Reality: grpcio doesn't split. A request whose two x-bin fields were joined is refused with INTERNAL "illegal base64 encoding"
-#          before any handler sees it, while two separate fields arrive as two values. grpc-js splits, as the text says.
-# Matters: proxies join fields as a matter of course, and a guest does when it reads all values and sets one. For gRPC requests and
-#          responses keep "-bin" fields apart, one line per value.
+# Expected: Two fields with the same name may be joined with a comma (RFC 9110 section 5.3). gRPC's protocol
+#           (PROTOCOL-HTTP2) allows this for binary metadata too: values of names that end in "-bin" are split at commas
+#           before they are decoded.
+# Actual:   grpcio doesn't split them. A request with two joined x-bin fields is refused with INTERNAL "illegal base64
+#           encoding" before it reaches a handler, while two separate fields arrive as two values. grpc-js splits them,
+#           as the protocol says.
+# Impact:   Proxies routinely join fields, and so does a guest that reads all values and sets one. For gRPC requests and
+#           responses, keep "-bin" fields separate, one line per value.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"; export PATH="$work/venv/bin:$PATH"
@@ -67,6 +69,6 @@ joined = seen.pop(("grpcio", 1))
 sys.exit(not (joined.startswith("grpc-status 13:") and "base64" in joined and set(seen.values()) == {"one two"}))
 PY
 echo "tool:      grpcio 1.85.3, grpc-js 1.14.7 on Node $(node --version)"
-echo "guess:     joined and separate binary metadata mean the same"
-echo "behaviour: grpcio refuses the call if they are joined"
+echo "expected:  joined and separate binary metadata mean the same"
+echo "actual:    grpcio refuses the call if they are joined"
 timeout 100 python try.py 2>/dev/null && echo "stands" || { echo "changed"; exit 1; }

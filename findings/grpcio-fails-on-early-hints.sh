@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Guess:   a gRPC client is an HTTP/2 client, and so skips interim responses (RFC 9113 section 8.1).
-# Reality: grpcio (gRPC's C-core, tried from Python) takes a block of header fields with :status 103 for the response, and the
-#          call fails with UNKNOWN "Received http2 header with status: 103", although the server's answer is sound. grpc-js skips it.
-# Matters: a proxy must forward interim responses, and an HTTP/2 gateway that does so for browsers, or a guest that sends hints on
-#          all routes, breaks gRPC clients on those routes. Keep 1xx from requests whose content-type is application/grpc.
+# Expected: A gRPC client is an HTTP/2 client, and therefore skips interim responses (RFC 9113 section 8.1).
+# Actual:   grpcio (gRPC's C-core, tested from Python) treats header fields with :status 103 as the response, and the
+#           call fails with UNKNOWN "Received http2 header with status: 103", although the server's response is valid.
+#           grpc-js skips them.
+# Impact:   A proxy must forward interim responses. An HTTP/2 gateway that does so for browsers, or a guest that sends
+#           hints on all routes, breaks gRPC clients on those routes. Don't send 1xx for requests whose content-type is
+#           application/grpc.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"; export PATH="$work/venv/bin:$PATH"
@@ -76,6 +78,6 @@ sys.exit(seen != {("grpcio", 0): "OK: hello", ("grpcio", 1): "UNKNOWN: Received 
                   ("grpc-js", 0): "OK: hello", ("grpc-js", 1): "OK: hello"})
 PY
 echo "tool:      grpcio 1.85.3, grpc-js 1.14.7 on Node $(node --version)"
-echo "guess:     both skip a 103 before the answer"
-echo "behaviour: grpcio takes it for the answer"
+echo "expected:  both skip a 103 before the answer"
+echo "actual:    grpcio takes it for the answer"
 timeout 100 python try.py && echo "stands" || { echo "changed"; exit 1; }

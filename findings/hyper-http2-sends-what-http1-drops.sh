@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Guess:   hyper frames a handler's response alike in HTTP/1.1 and HTTP/2: no body after HEAD or with 204 and 304, no empty pieces, and
-#          a wrong content-length is an error.
-# Reality: HTTP/1.1 has these guards, HTTP/2 has none. There, the body of a response to HEAD is sent, and so is that of a 204 or a
-#          304; each empty piece of a body becomes an empty DATA frame; a content-length of 5 goes out with 2 bytes and a clean end.
-#          In HTTP/1.1 a body that is too long is cut to its content-length, as a sound response and without an error anywhere.
-# Matters: a guest that answers alike to GET and HEAD, or replaces a body and leaves content-length, passes every test over HTTP/1.1.
-#          Over HTTP/2, curl and Node end the stream with PROTOCOL_ERROR, and peers count empty DATA frames as abuse. What stands
-#          between guests and hyper has to drop bodies and empty pieces and repair lengths itself.
+# Expected: hyper frames a handler's response identically in HTTP/1.1 and HTTP/2: no body after HEAD or with 204 and
+#           304, no empty pieces, and a wrong content-length is an error.
+# Actual:   HTTP/1.1 has these guards, HTTP/2 doesn't. There, the body of a response to HEAD is sent, and so is that of
+#           a 204 or a 304; each empty piece of a body becomes an empty DATA frame; a content-length of 5 can be sent
+#           with 2 bytes and a clean end. In HTTP/1.1, a body that is too long is silently truncated to its
+#           content-length.
+# Impact:   A guest that answers GET and HEAD identically, or replaces a body and leaves content-length, passes every
+#           test over HTTP/1.1. Over HTTP/2, curl and Node end the stream with PROTOCOL_ERROR, and peers count empty
+#           DATA frames as abuse. A layer between guests and hyper must drop bodies and empty pieces and correct lengths
+#           itself.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"; export PATH="$work/venv/bin:$PATH"
@@ -127,6 +129,6 @@ sys.exit(not (
 PY
 CARGO_TARGET_DIR="$work/target" cargo build --quiet
 echo "tool:      hyper 1.12.0 with h2 0.4.20"
-echo "guess:     the same handler is framed alike"
-echo "behaviour: only HTTP/1.1 drops or refuses what may not be sent"
+echo "expected:  the same handler is framed alike"
+echo "actual:    only HTTP/1.1 drops or refuses what may not be sent"
 timeout 60 python try.py target/debug/server && echo "stands" || { echo "changed"; exit 1; }

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Guess:   every HTTP client skips interim responses: RFC 9110 says a client must be able to parse one or more 1xx before the final one.
-# Reality: Python's http.client skips 100 alone. 103 (Early Hints) or 102 (Processing) is handed to the program as the final
-#          response, with an empty body; so requests and urllib3 report status 103. httpx and aiohttp, which don't use it, skip them.
-# Matters: a gateway that forwards an upstream's 103 to HTTP/1.1 clients, as a proxy must, or a guest that sets status 103 to send
-#          hints, breaks every Python client built on the standard library. RFC 8297 lets a server be careful with 103 in HTTP/1.1.
+# Expected: Every HTTP client skips interim responses: RFC 9110 says that a client must be able to parse one or more 1xx
+#           responses before the final one.
+# Actual:   Python's http.client only skips 100. A 103 (Early Hints) or 102 (Processing) is returned as the final
+#           response, with an empty body, so requests and urllib3 report status 103. httpx and aiohttp, which don't use
+#           http.client, skip them.
+# Impact:   A gateway that forwards an upstream's 103 to HTTP/1.1 clients, as a proxy must, or a guest that sets status
+#           103 to send hints, breaks every Python client that is built on the standard library. RFC 8297 allows servers
+#           not to send 103 in HTTP/1.1.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"; export PATH="$work/venv/bin:$PATH"
@@ -58,6 +61,6 @@ wrong = {key for key, answer in seen.items() if answer != right}
 sys.exit(wrong != {(name, kind) for name in ("http.client", "requests") for kind in ("102", "103")})
 PY
 echo "tool:      $(python --version), requests 2.34.2 with urllib3 2.8.0, httpx 0.28.1, aiohttp 3.14.5"
-echo "guess:     all skip interim responses"
-echo "behaviour: http.client skips 100 only"
+echo "expected:  all skip interim responses"
+echo "actual:    http.client skips 100 only"
 python "$work/try.py" && echo "stands" || { echo "changed"; exit 1; }

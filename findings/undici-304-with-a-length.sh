@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Guess:   Content-Length on a 304 tells how long the 200 would have been (RFC 9110 section 8.6 allows it), and clients that know that
-#          of HEAD know it of 304.
-# Reality: undici's request() resolves with the 304, then its body fails with ResponseContentLengthMismatchError, because no bytes
-#          came. HEAD is understood, and fetch() of the same package reads the 304 as empty.
-# Matters: frameworks keep the length on a 304 or drop it; a gateway that forwards what the upstream said is right, yet breaks
-#          revalidation for these clients. Dropping Content-Length from an HTTP/1.1 304 costs nothing.
+# Expected: Content-Length on a 304 is the length that a 200 would have had (RFC 9110 section 8.6 allows it), and
+#           clients handle this as they do for HEAD.
+# Actual:   undici's request() resolves with the 304, but reading its body fails with
+#           ResponseContentLengthMismatchError, because no bytes arrive. HEAD is handled correctly, and fetch() of the
+#           same package reads the 304 as empty.
+# Impact:   Frameworks keep or drop the length of a 304. A gateway that forwards it is right, but breaks revalidation
+#           for these clients. Dropping Content-Length from an HTTP/1.1 304 costs nothing.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -39,6 +40,6 @@ server.listen(0, '127.0.0.1', async () => {
 })
 JS
 echo "tool:      undici 7.30.2 on Node $(node --version)"
-echo "guess:     a 304 has no body, whatever its Content-Length"
-echo "behaviour: request() waits for one and reports a mismatch"
+echo "expected:  a 304 has no body, whatever its Content-Length"
+echo "actual:    request() waits for one and reports a mismatch"
 timeout 60 node try.js && echo "stands" || { echo "changed"; exit 1; }

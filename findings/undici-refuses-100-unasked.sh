@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Guess:   a client that copes with 102 and 103 copes with 100 (Continue) as well. RFC 9110 section 15.2.1: a client that did not ask
-#          for a 100 may simply discard it.
-# Reality: undici, and Node's fetch which is built on it, fail the request with "bad response" on a 100 that was not asked for, over
-#          HTTP/1.1. 102 and 103 are skipped. Node's own http module skips all three.
-# Matters: some upstreams send 100 to every POST. A gateway that forwards interim responses as they come, or a guest that sets
-#          status 100, turns these requests into "fetch failed" for clients that never sent Expect. Forward 100 only to those who asked.
+# Expected: A client that handles 102 and 103 handles 100 (Continue) as well. RFC 9110 section 15.2.1: a client that
+#           didn't send an Expect field may simply discard a 100.
+# Actual:   undici, and Node's fetch, which is built on it, fail the request with "bad response" on an unsolicited 100
+#           over HTTP/1.1. 102 and 103 are skipped. Node's own http module skips all three.
+# Impact:   Some upstreams send 100 for every POST. A gateway that forwards all interim responses, or a guest that sets
+#           status 100, turns these requests into "fetch failed" for clients that never sent Expect. Forward 100 only to
+#           clients that sent Expect.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -41,6 +42,6 @@ server.listen(0, '127.0.0.1', async () => {
 })
 JS
 echo "tool:      undici 7.30.2 on Node $(node --version)"
-echo "guess:     an interim 100 is skipped like 102 and 103"
-echo "behaviour: it fails the request"
+echo "expected:  an interim 100 is skipped like 102 and 103"
+echo "actual:    it fails the request"
 timeout 60 node try.js && echo "stands" || { echo "changed"; exit 1; }

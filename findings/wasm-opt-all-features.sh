@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Guess:   wasm-opt's --all-features lets it read modules that use any feature. What it writes uses those that the input uses.
-# Reality: it also writes the import section in the form of the "compact imports" proposal, if two imports share a module name. Neither
-#          wasmtime nor Node reads that: "invalid leading byte 0x7F", "unknown import kind 0x7f".
-# Matters: every http-wasm guest with two imports has them all from "http_handler", and so is hit. The flag is common in build scripts:
-#          wasm-opt itself sends people there, as it refuses bulk memory in a module that has lost its target_features section, as
-#          stripping does. The cure: name the features (--enable-bulk-memory), or add --disable-compact-imports.
+# Expected: wasm-opt's --all-features lets it read modules that use any feature. The output uses the features that the
+#           input uses.
+# Actual:   It also writes the import section in the format of the "compact imports" proposal if two imports share a
+#           module name. Neither wasmtime nor Node can read that: "invalid leading byte 0x7F", "unknown import kind
+#           0x7f".
+# Impact:   Every http-wasm guest with two imports has them from "http_handler", and is therefore affected. The flag is
+#           common in build scripts, because wasm-opt rejects bulk memory in a module without a target_features section,
+#           which stripping removes. To avoid this, name the features (--enable-bulk-memory), or add
+#           --disable-compact-imports.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"; export PATH="$work/venv/bin:$PATH"
@@ -36,8 +39,8 @@ except WasmtimeError as error:
     print(str(error).splitlines()[-1].strip())
 PY
 echo "tool:      $(npx --no-install wasm-opt --version) (npm binaryen 132.0.0), wasmtime 50.0.1, Node $(node --version)"
-echo "guess:     --all-features changes nothing for a module of the first WebAssembly version"
-echo "behaviour: neither wasmtime nor Node loads the result"
+echo "expected:  --all-features changes nothing for a module of the first WebAssembly version"
+echo "actual:    neither wasmtime nor Node loads the result"
 : > seen
 for flags in "" "--all-features" "--all-features --disable-compact-imports"; do
   npx --no-install wasm-opt $flags -O guest.wat -o guest.wasm

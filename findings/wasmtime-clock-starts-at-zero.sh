@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Guess:   a guest's monotonic clock is the machine's: the time since boot, as for any process.
-# Reality: in wasmtime, CLOCK_MONOTONIC starts at zero with each store, so two instances never agree.
-# Matters: zero is often taken for "long ago". A cache whose last refresh is 0 is stale at once in a process, as the machine has been
-#          up for longer than any interval; in a fresh instance it counts as fresh for the first minute, and unsigned code that
-#          computes "now - interval" wraps. A pool that makes instances under load meets that; a test that ran for a while
-#          doesn't. And a monotonic time that one instance hands to another means nothing there.
+# Expected: A guest's monotonic clock is that of the machine: the time since boot, as for any process.
+# Actual:   In wasmtime, CLOCK_MONOTONIC starts at zero in each store, so two instances never agree.
+# Impact:   Zero often means "long ago". In a process, a cache whose last refresh is 0 is stale at once, since the
+#           machine has been up for longer than any interval. In a new instance, it counts as fresh for the first
+#           minute, and unsigned code that computes "now - interval" wraps. This happens in a pool that creates
+#           instances under load, but not in a test that has been running for a while. Also, a monotonic time that one
+#           instance passes to another is meaningless there.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"; export PATH="$work/venv/bin:$PATH"
@@ -37,6 +38,6 @@ print(f"seen:      this process: {process:.1f} s; an instance {lived:.1f} s old:
 sys.exit(not (first <= lived and a <= lived and a - b > 1 and process > lived))
 PY
 echo "tool:      wasmtime 50.0.1"
-echo "guess:     the monotonic clock is the machine's"
-echo "behaviour: it starts at zero with each store"
+echo "expected:  the monotonic clock is the machine's"
+echo "actual:    it starts at zero with each store"
 python "$work/host.py" && echo "stands" || { echo "changed"; exit 1; }
