@@ -18,7 +18,7 @@
   (global $value i32 (i32.const 1024))
   (global $value_limit i32 (i32.const 4096))
 
-  ;; Without buffer_response (2), the response could only be read.
+  ;; Changing the response requires buffer_response (2).
   (func (export "_initialize") (drop (call $enable_features (i32.const 2))))
 
   (func (export "handle_request") (result i64)
@@ -26,7 +26,7 @@
     (local.set $count_len
       (call $get_header_values
         (i32.const 0) (i32.const 0) (i32.const 4) (global.get $value) (global.get $value_limit)))
-    ;; Exactly one value that fitted; its length counts a NUL at the end.
+    ;; Exactly one value, which fits; its length includes a NUL at the end.
     (if (i32.and
           (i64.eq (i64.shr_u (local.get $count_len) (i64.const 32)) (i64.const 1))
           (i32.le_u (i32.wrap_i64 (local.get $count_len)) (global.get $value_limit)))

@@ -8,14 +8,14 @@
   ;; The buffer: 64 KiB from here.
   (global $buf i32 (i32.const 65536))
 
-  ;; With buffer_request (1), the next handler gets the whole body.
+  ;; With buffer_request (1), the next handler gets the entire body.
   (func (export "_initialize") (drop (call $enable_features (i32.const 1))))
 
   (func $has_nul (param $len i32) (result i32)
     (local $at i32) (local $end i32) (local $eight i64)
     (local.set $at (global.get $buf))
     (local.set $end (i32.add (global.get $buf) (local.get $len)))
-    ;; Eight bytes at once: subtracting 1 from each sets the top bit of a zero byte, and of no other below 128.
+    ;; Eight bytes at a time: subtracting 1 from each sets the top bit of a zero byte, and of no other byte below 128.
     (block $tail
       (loop $next
         (br_if $tail (i32.gt_u (i32.add (local.get $at) (i32.const 8)) (local.get $end)))

@@ -1,4 +1,4 @@
-;; The guest that `http-wasm serve` runs by default. It shows the three most common tasks of a guest:
+;; The guest that `http-wasm serve` runs by default. It demonstrates the three most common tasks of a guest:
 ;;   reject   /admin and below is answered with 401, unless the request has an `authorization` header
 ;;   rewrite  /v1/… is forwarded as /…, with the request header `x-api-version: 1`
 ;;   route    /hello is answered by the guest itself
@@ -45,7 +45,7 @@
       (br $next))
     unreachable)
 
-  ;; Whether the URI's path is the bytes at $path, or something below it.
+  ;; Whether the URI's path is the one at $path, or a path below it.
   (func $is_or_below (param $path i32) (param $len i32) (result i32)
     (local $after i32)
     (if (i32.eqz (call $starts_with (local.get $path) (local.get $len))) (then (return (i32.const 0))))
@@ -84,7 +84,7 @@
 
     (if (call $starts_with (i32.const 16) (i32.const 4))
       (then
-        ;; All but "/v1".
+        ;; Everything after "/v1".
         (call $set_uri
           (i32.add (global.get $uri) (i32.const 3))
           (i32.sub (global.get $uri_len) (i32.const 3)))

@@ -1,18 +1,18 @@
-// Lets requests with the right bearer token pass, tells the next handler who the user is, and redacts a field in JSON
+// Accepts requests with the right bearer token, passes the user's name to the next handler, and redacts a field in JSON
 // responses. The configuration is one line: the token, the user, and the name of the field.
 import * as http from "./http_handler";
 import { Feature, Kind, Level } from "./http_handler";
 
 const MAX_BODY: i32 = 1 << 20;
 
-/** The words of the configuration. Traps if there aren't three: better no guest than one that lets everything pass. */
+/** The words of the configuration. Traps if there aren't three, rather than let everything pass. */
 function words(): string[] {
   const all = String.UTF8.decode(http.config()).split(" ");
   if (all.length != 3 || all.includes("")) unreachable();
   return all;
 }
 
-/** Without an early exit, whose time would tell how much of a token is right. */
+/** Compares in constant time, so that timing doesn't reveal how much of a token is right. */
 function equal(a: string, b: string): bool {
   if (a.length != b.length) return false;
   let differs = 0;
@@ -31,7 +31,7 @@ export function handle_request(): u64 {
   }
   http.removeHeader(Kind.Request, "authorization");
   http.setHeader(Kind.Request, "x-user", config[1]);
-  // The response can be changed only with this.
+  // Required for changing the response.
   http.enableFeatures(Feature.BufferResponse);
   return http.next(0);
 }
@@ -41,7 +41,7 @@ function skipSpace(text: Uint8Array, at: i32): i32 {
   return at;
 }
 
-/** Where the string that begins at `at`, with its quote, ends. */
+/** The end of the string that begins with its quote at `at`. */
 function stringEnd(text: Uint8Array, at: i32): i32 {
   for (at++; at < text.length; at++) {
     if (text[at] == 0x22) return at + 1;

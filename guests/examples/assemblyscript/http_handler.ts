@@ -1,13 +1,13 @@
 // The http-wasm HTTP handler ABI for AssemblyScript: https://http-wasm.io/http-handler-abi/
 //
-// One file without dependencies, for any host. The guest itself exports two functions:
+// A single file without dependencies, for any host. The guest itself exports two functions:
 //
 //   export function handle_request(): u64 { return next(0); }
 //   export function handle_response(req_ctx: u32, is_error: u32): void {}
 //
 // Build it with `--use abort=`, or the module imports `env.abort`, which hosts don't have.
 
-/** Which headers, and (the first two) which body. */
+/** Kinds of headers. The first two are also kinds of bodies. */
 export const enum Kind { Request = 0, Response = 1, RequestTrailers = 2, ResponseTrailers = 3 }
 /** Features, to be combined with |. */
 export const enum Feature { BufferRequest = 1, BufferResponse = 2, Trailers = 4 }
@@ -39,16 +39,16 @@ declare function abi_remove_header(kind: u32, name: usize, nameLen: u32): void;
 @external("http_handler", "get_status_code") declare function abi_get_status_code(): u32;
 @external("http_handler", "set_status_code") declare function abi_set_status_code(status: u32): void;
 
-/** The request goes on; handle_response gets `reqCtx`. */
+/** Passes the request to the next handler; handle_response gets `reqCtx`. */
 export function next(reqCtx: u32): u64 { return u64(reqCtx) << 32 | 1; }
 
-/** The request is answered with the response that the guest has set. */
+/** Answers the request with the response that the guest has set. */
 export function stop(): u64 { return 0; }
 
 /** Enables features, and returns those that the host supports. */
 export function enableFeatures(features: u32): u32 { return abi_enable_features(features); }
 
-/** What the guest was configured with. */
+/** The guest's configuration. */
 export function config(): ArrayBuffer { return value((buf, limit) => abi_get_config(buf, limit)); }
 
 export function log(level: Level, message: string): void {
@@ -75,7 +75,7 @@ export function setUri(uri: string): void {
 
 export function protocolVersion(): string { return text(value((buf, limit) => abi_get_protocol_version(buf, limit))); }
 
-/** The client's IP:PORT, or nothing. */
+/** The client's IP:PORT, or empty. */
 export function sourceAddr(): string { return text(value((buf, limit) => abi_get_source_addr(buf, limit))); }
 
 /** The names of all headers, in lower case. */
@@ -102,7 +102,7 @@ export function headers(kind: Kind, name: string): string[] {
   return list(buf, len);
 }
 
-/** The only value of a header; null if there is none, or more. */
+/** The only value of a header; null if there is none, or more than one. */
 export function header(kind: Kind, name: string): string | null {
   const all = headers(kind, name);
   return all.length == 1 ? all[0] : null;
@@ -123,7 +123,7 @@ export function removeHeader(kind: Kind, name: string): void {
   abi_remove_header(kind, changetype<usize>(bytes), bytes.byteLength);
 }
 
-/** The whole body; null if it is longer than `limit`. */
+/** The entire body; null if it is longer than `limit`. */
 export function body(kind: Kind, limit: i32): Uint8Array | null {
   let all = new Uint8Array(16384), len = 0;
   while (true) {
@@ -139,10 +139,10 @@ export function body(kind: Kind, limit: i32): Uint8Array | null {
   }
 }
 
-/** The first call replaces the body, further ones append to it. */
+/** The first call replaces the body, later ones append to it. */
 export function writeBody(kind: Kind, body: Uint8Array): void { abi_write_body(kind, body.dataStart, body.length); }
 
-/** The same with a text. */
+/** The same with a string. */
 export function writeText(kind: Kind, body: string): void {
   const bytes = String.UTF8.encode(body);
   abi_write_body(kind, changetype<usize>(bytes), bytes.byteLength);
@@ -154,7 +154,7 @@ export function setStatusCode(status: u32): void { abi_set_status_code(status); 
 
 function text(bytes: ArrayBuffer): string { return String.UTF8.decode(bytes); }
 
-/** Calls `get` again if what it gives didn't fit. */
+/** Calls `get` again with a larger buffer if the value didn't fit. */
 function value(get: (buf: usize, limit: u32) => u32): ArrayBuffer {
   let buf = new ArrayBuffer(512);
   let len = get(changetype<usize>(buf), buf.byteLength);
@@ -165,7 +165,7 @@ function value(get: (buf: usize, limit: u32) => u32): ArrayBuffer {
   return buf.slice(0, len);
 }
 
-/** Values with a NUL behind each. */
+/** Splits values that are each followed by a NUL. */
 function list(buf: ArrayBuffer, len: u32): string[] {
   const bytes = Uint8Array.wrap(buf), all: string[] = [];
   let start = 0;

@@ -1,4 +1,4 @@
-// Lets requests with the right bearer token pass, tells the next handler who the user is, and redacts a field in JSON
+// Accepts requests with the right bearer token, passes the user's name to the next handler, and redacts a field in JSON
 // responses. The configuration is one line: the token, the user, and the name of the field.
 #include "http_handler.h"
 
@@ -6,7 +6,7 @@
 
 static char config[1024], value[4096], body[MAX_BODY];
 
-// A part of the configuration.
+// A slice of the configuration.
 struct text {
   const char *start;
   uint32_t len;
@@ -14,15 +14,15 @@ struct text {
 
 static int equal(const char *a, const char *b, uint32_t len) {
   uint32_t differs = 0;
-  // Without an early exit, whose time would tell how much of a token is right.
+  // Compares in constant time, so that timing doesn't reveal how much of a token is right.
   for (uint32_t i = 0; i < len; i++) differs |= (uint8_t)a[i] ^ (uint8_t)b[i];
   return differs == 0;
 }
 
-// The word of the configuration with this number.
+// The n-th word of the configuration.
 static struct text word(uint32_t number) {
   uint32_t len = http_get_config(config, sizeof config), start = 0;
-  // Better no guest than one that lets everything pass.
+  // Fail rather than let everything pass.
   if (len > sizeof config) __builtin_trap();
   for (uint32_t i = 0;; i++) {
     if (i < len && config[i] != ' ') continue;
@@ -35,7 +35,7 @@ static struct text word(uint32_t number) {
   }
 }
 
-// Whether the one value of this header begins with a text, and is no longer if `whole`.
+// Whether the only value of this header begins with a text, or, if `whole`, is equal to it.
 static int has(uint32_t kind, const char *name, uint32_t name_len, struct text a, struct text b, int whole) {
   uint64_t found = http_get_header_values(kind, name, name_len, value, sizeof value);
   if (http_count(found) != 1 || http_len(found) > sizeof value) return 0;
@@ -57,7 +57,7 @@ HTTP_EXPORT(handle_request) uint64_t handle_request(void) {
   }
   http_remove_header(HTTP_REQUEST, HTTP_STR("authorization"));
   http_set_header_value(HTTP_REQUEST, HTTP_STR("x-user"), user.start, user.len);
-  // The response can be changed only with this.
+  // Required for changing the response.
   http_enable_features(HTTP_BUFFER_RESPONSE);
   return http_next(0);
 }
@@ -67,7 +67,7 @@ static uint32_t skip_space(uint32_t at, uint32_t len) {
   return at;
 }
 
-// Where the string that begins at `at`, with its quote, ends.
+// The end of the string that begins with its quote at `at`.
 static uint32_t string_end(uint32_t at, uint32_t len) {
   for (at++; at < len && body[at] != '"'; at++)
     if (body[at] == '\\') at++;
@@ -78,7 +78,7 @@ HTTP_EXPORT(handle_response) void handle_response(uint32_t req_ctx, uint32_t is_
   if (is_error || !has(HTTP_RESPONSE, HTTP_STR("content-type"), TEXT("application/json"), TEXT(""), 0)) return;
   uint32_t len = 0;
   for (;;) {
-    // One byte more would be too many.
+    // A longer body doesn't fit.
     if (len == MAX_BODY) __builtin_trap();
     uint64_t read = http_read_body(HTTP_RESPONSE, body + len, MAX_BODY - len);
     len += http_len(read);

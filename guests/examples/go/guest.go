@@ -1,4 +1,4 @@
-// Lets requests with the right bearer token pass, tells the next handler who the user is, and redacts a field in JSON
+// Accepts requests with the right bearer token, passes the user's name to the next handler, and redacts a field in JSON
 // responses. The configuration is one line: the token, the user, and the name of the field.
 package main
 
@@ -15,18 +15,18 @@ var (
 	field       *regexp.Regexp
 )
 
-// In a library, main is never called: what has to be set up goes into init.
+// In a library, main is never called: put initialisation into init.
 func main() {}
 
 func init() {
 	words := strings.Fields(string(config()))
 	if len(words) != 3 {
-		// Better no guest than one that lets everything pass.
+		// Fail rather than let everything pass.
 		panic("the configuration must be: TOKEN USER FIELD")
 	}
 	token, user = words[0], words[1]
 	field = regexp.MustCompile(`("` + regexp.QuoteMeta(words[2]) + `"\s*:\s*")(?:[^"\\]|\\.)*`)
-	// The response can be changed only with this.
+	// Required for changing the response.
 	enableFeatures(bufferResponse)
 }
 

@@ -2,7 +2,7 @@ package main
 
 // The http-wasm HTTP handler ABI for Go 1.24 and later: https://http-wasm.io/http-handler-abi/
 //
-// One file without dependencies, for any host. Copy it into your module. The guest itself exports two functions:
+// A single file without dependencies, for any host. Copy it into your module. The guest itself exports two functions:
 //
 //	//go:wasmexport handle_request
 //	func handleRequest() uint64 { return next(0) }
@@ -10,14 +10,14 @@ package main
 //	//go:wasmexport handle_response
 //	func handleResponse(reqCtx, isError uint32) {}
 //
-// What has to be set up goes into `func init()`: in a library, `main` is never called.
+// Put initialisation into `func init()`: in a library, `main` is never called.
 
 import (
 	"bytes"
 	"unsafe"
 )
 
-// Which headers, and (the first two) which body.
+// Kinds of headers. The first two are also kinds of bodies.
 const (
 	request uint32 = iota
 	response
@@ -32,7 +32,7 @@ const (
 	trailers       uint32 = 4
 )
 
-// Levels of the log.
+// Log levels.
 const (
 	debug int32 = iota - 1
 	info
@@ -99,30 +99,30 @@ func statusCode() uint32
 //go:wasmimport http_handler set_status_code
 func setStatusCode(status uint32)
 
-// next lets the request go on; handleResponse gets reqCtx.
+// next passes the request to the next handler; handleResponse gets reqCtx.
 func next(reqCtx uint32) uint64 { return uint64(reqCtx)<<32 | 1 }
 
 // stop answers the request with the response that the guest has set.
 func stop() uint64 { return 0 }
 
-// config is what the guest was configured with.
+// config is the guest's configuration.
 func config() []byte { return value(abiGetConfig) }
 
 func log(level int32, message string) { abiLog(level, data(message), uint32(len(message))) }
 
-// logEnabled is whether a message of this level would be logged.
+// logEnabled reports whether messages of this level are logged.
 func logEnabled(level int32) bool { return abiLogEnabled(level) != 0 }
 
 func method() string { return string(value(abiGetMethod)) }
 
 func setMethod(method string) { abiSetMethod(data(method), uint32(len(method))) }
 
-// uri is path and query, percent-encoded.
+// uri is the path and query, percent-encoded.
 func uri() string { return string(value(abiGetURI)) }
 
 func setURI(uri string) { abiSetURI(data(uri), uint32(len(uri))) }
 
-// protocolVersion is HTTP/1.1 and so on.
+// protocolVersion is HTTP/1.1 or similar.
 func protocolVersion() string { return string(value(abiGetProtocolVersion)) }
 
 // sourceAddr is the client's IP:PORT, or empty.
@@ -140,7 +140,7 @@ func headers(kind uint32, name string) []string {
 	})
 }
 
-// header is the only value of a header; there may be none, or more.
+// header is the only value of a header; false if there is none, or more than one.
 func header(kind uint32, name string) (string, bool) {
 	values := headers(kind, name)
 	if len(values) != 1 {
@@ -159,14 +159,14 @@ func addHeader(kind uint32, name, value string) {
 
 func removeHeader(kind uint32, name string) { abiRemoveHeader(kind, data(name), uint32(len(name))) }
 
-// readBody fills buf, which must not be empty, from where the last call stopped: how many bytes, and whether the body
-// has ended. It returns fewer than fit only at the end.
+// readBody continues where the last call stopped. It returns the number of bytes and whether the body has ended; buf is
+// filled completely except at the end, and must not be empty.
 func readBody(kind uint32, buf []byte) (int, bool) {
 	result := abiReadBody(kind, unsafe.Pointer(unsafe.SliceData(buf)), uint32(len(buf)))
 	return int(uint32(result)), result>>32 != 0
 }
 
-// body is the whole body; false if it is longer than limit.
+// body is the entire body; false if it is longer than limit.
 func body(kind uint32, limit int) ([]byte, bool) {
 	var all []byte
 	buf := make([]byte, 16*1024)
@@ -181,14 +181,14 @@ func body(kind uint32, limit int) ([]byte, bool) {
 	}
 }
 
-// writeBody replaces the body with its first call; further ones append.
+// writeBody replaces the body on the first call, and appends to it on later ones.
 func writeBody(kind uint32, body []byte) {
 	abiWriteBody(kind, unsafe.Pointer(unsafe.SliceData(body)), uint32(len(body)))
 }
 
 func data(text string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(text)) }
 
-// value calls get again if what it gives didn't fit.
+// value calls get again with a larger buffer if the value didn't fit.
 func value(get func(unsafe.Pointer, uint32) uint32) []byte {
 	buf := make([]byte, 512)
 	for {

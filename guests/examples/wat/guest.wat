@@ -1,4 +1,4 @@
-;; Lets requests with the right bearer token pass, tells the next handler who the user is, and redacts a field in JSON
+;; Accepts requests with the right bearer token, passes the user's name to the next handler, and redacts a field in JSON
 ;; responses. The configuration is one line: the token, the user, and the name of the field.
 (module
   (import "http_handler" "enable_features" (func $enable_features (param i32) (result i32)))
@@ -29,8 +29,8 @@
   (global $body i32 (i32.const 65536))
   (global $body_limit i32 (i32.const 1048576))
 
-  ;; Whether two texts of the same length are equal. Without an early exit, whose time would tell how much of a token is
-  ;; right.
+  ;; Whether two texts of the same length are equal. Compares in constant time, so that timing doesn't reveal how much
+  ;; of a token is right.
   (func $equal (param $a i32) (param $b i32) (param $len i32) (result i32)
     (local $differs i32)
     (block $done
@@ -44,8 +44,7 @@
         (br $next)))
     (i32.eqz (local.get $differs)))
 
-  ;; Start and length of the configuration's word with this number. Traps if there is none: better no guest than one
-  ;; that lets everything pass.
+  ;; Start and length of the n-th word of the configuration. Traps if there is none, rather than let everything pass.
   (func $word (param $number i32) (result i32 i32)
     (local $len i32) (local $start i32) (local $at i32)
     (local.set $len (call $get_config (global.get $config) (global.get $config_limit)))
@@ -66,7 +65,7 @@
       (br $next))
     (unreachable))
 
-  ;; The length of the one value of a header, which is then at $value; -1 if there isn't exactly one that fits.
+  ;; Reads the only value of a header to $value. Returns its length, or -1 if there isn't exactly one that fits.
   (func $the_value (param $kind i32) (param $name i32) (param $name_len i32) (result i32)
     (local $count_len i64)
     (local.set $count_len
@@ -75,7 +74,7 @@
     (if (i32.or (i64.ne (i64.shr_u (local.get $count_len) (i64.const 32)) (i64.const 1))
           (i32.gt_u (i32.wrap_i64 (local.get $count_len)) (global.get $value_limit)))
       (then (return (i32.const -1))))
-    ;; The length counts the NUL at the end.
+    ;; The length includes the NUL at the end.
     (i32.sub (i32.wrap_i64 (local.get $count_len)) (i32.const 1)))
 
   (func $authorized (result i32)
@@ -104,11 +103,11 @@
     (local.set $user)
     (call $remove_header (i32.const 0) (i32.const 0) (i32.const 13))
     (call $set_header_value (i32.const 0) (i32.const 16) (i32.const 6) (local.get $user) (local.get $len))
-    ;; The response can be changed only with buffer_response (2).
+    ;; Changing the response requires buffer_response (2).
     (drop (call $enable_features (i32.const 2)))
     (i64.const 1))
 
-  ;; The body's byte at $at, or 0 behind its end.
+  ;; The byte of the body at $at, or 0 after its end.
   (func $byte (param $at i32) (param $len i32) (result i32)
     (if (i32.ge_u (local.get $at) (local.get $len)) (then (return (i32.const 0))))
     (i32.load8_u (i32.add (global.get $body) (local.get $at))))
@@ -125,7 +124,7 @@
           (br $next))))
     (local.get $at))
 
-  ;; Where the string that begins at $at, with its quote, ends.
+  ;; The end of the string that begins with its quote at $at.
   (func $string_end (param $at i32) (param $len i32) (result i32)
     (local $byte i32)
     (loop $next
@@ -141,7 +140,7 @@
   (func $read_whole_body (result i32)
     (local $len i32) (local $eof_len i64)
     (loop $next
-      ;; One byte more would be too many.
+      ;; A longer body doesn't fit.
       (if (i32.eq (local.get $len) (global.get $body_limit)) (then (unreachable)))
       (local.set $eof_len
         (call $read_body (i32.const 1) (i32.add (global.get $body) (local.get $len))
@@ -158,7 +157,7 @@
     (local $len i32) (local $at i32) (local $end i32) (local $colon i32) (local $start i32) (local $written i32)
     (local $field i32) (local $field_len i32)
     (if (local.get $is_error) (then (return)))
-    ;; A signed comparison: there may be no content-type.
+    ;; The comparison is signed, since the length is -1 without a content-type.
     (if (i32.lt_s (call $the_value (i32.const 1) (i32.const 32) (i32.const 12)) (i32.const 16)) (then (return)))
     (if (i32.eqz (call $equal (global.get $value) (i32.const 48) (i32.const 16))) (then (return)))
     (call $word (i32.const 2))

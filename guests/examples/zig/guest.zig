@@ -1,5 +1,5 @@
-//! Lets requests with the right bearer token pass, tells the next handler who the user is, and redacts a field in JSON
-//! responses. The configuration is one line: the token, the user, and the name of the field.
+//! Accepts requests with the right bearer token, passes the user's name to the next handler, and redacts a field in
+//! JSON responses. The configuration is one line: the token, the user, and the name of the field.
 
 const std = @import("std");
 const http = @import("http_handler.zig");
@@ -10,7 +10,7 @@ var body_buffer: [1 << 20]u8 = undefined;
 
 const Config = struct { token: []const u8, user: []const u8, field: []const u8 };
 
-/// Traps if something is missing: better no guest than one that lets everything pass.
+/// Traps if something is missing, rather than let everything pass.
 fn config() Config {
     var words = std.mem.tokenizeScalar(u8, http.config(&config_buffer).?, ' ');
     return .{ .token = words.next().?, .user = words.next().?, .field = words.next().? };
@@ -20,7 +20,7 @@ fn isAuthorized(token: []const u8) bool {
     const value = http.header(.request, "authorization", &value_buffer) orelse return false;
     const prefix = "Bearer ";
     if (value.len != prefix.len + token.len or !std.mem.startsWith(u8, value, prefix)) return false;
-    // Without an early exit, whose time would tell how much of a token is right.
+    // Compares in constant time, so that timing doesn't reveal how much of a token is right.
     var differs: u8 = 0;
     for (value[prefix.len..], token) |a, b| differs |= a ^ b;
     return differs == 0;
@@ -37,7 +37,7 @@ export fn handle_request() u64 {
     }
     http.removeHeader(.request, "authorization");
     http.setHeader(.request, "x-user", settings.user);
-    // The response can be changed only with this.
+    // Required for changing the response.
     _ = http.enableFeatures(http.buffer_response);
     return http.next(0);
 }
@@ -48,7 +48,7 @@ fn skipSpace(text: []const u8, start: usize) usize {
     return at;
 }
 
-/// Where the string that begins at `start`, with its quote, ends.
+/// The end of the string that begins with its quote at `start`.
 fn stringEnd(text: []const u8, start: usize) usize {
     var at = start + 1;
     while (at < text.len) : (at += 1) {
@@ -62,7 +62,7 @@ export fn handle_response(_: u32, is_error: u32) void {
     const content_type = http.header(.response, "content-type", &value_buffer) orelse return;
     if (is_error != 0 or !std.mem.startsWith(u8, content_type, "application/json")) return;
     const field = config().field;
-    // Too long a body traps.
+    // Traps if the body is too long.
     const body = http.wholeBody(.response, &body_buffer).?;
     var written: usize = 0;
     var at: usize = 0;

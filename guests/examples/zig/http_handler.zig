@@ -1,13 +1,13 @@
 //! The http-wasm HTTP handler ABI for Zig: https://http-wasm.io/http-handler-abi/
 //!
-//! One file without dependencies but the standard library, for any host. The guest itself exports two functions:
+//! A single file that depends only on the standard library, for any host. The guest itself exports two functions:
 //!
 //!     export fn handle_request() u64 { return http.next(0); }
 //!     export fn handle_response(req_ctx: u32, is_error: u32) void {}
 //!
 //! A function that fills a buffer returns null if the value doesn't fit.
 
-/// The functions of the ABI as they are.
+/// The functions of the ABI.
 pub const abi = struct {
     pub extern "http_handler" fn enable_features(features: u32) u32;
     pub extern "http_handler" fn get_config(buf: [*]u8, buf_limit: u32) u32;
@@ -30,19 +30,19 @@ pub const abi = struct {
     pub extern "http_handler" fn set_status_code(status: u32) void;
 };
 
-/// Which headers, and (the first two) which body.
+/// Kinds of headers. The first two are also kinds of bodies.
 pub const Kind = enum(u32) { request = 0, response = 1, request_trailers = 2, response_trailers = 3 };
 pub const Level = enum(i32) { debug = -1, info = 0, warn = 1, err = 2 };
 pub const buffer_request: u32 = 1;
 pub const buffer_response: u32 = 2;
 pub const trailers: u32 = 4;
 
-/// The request goes on; handle_response gets `req_ctx`.
+/// Passes the request to the next handler; handle_response gets `req_ctx`.
 pub fn next(req_ctx: u32) u64 {
     return @as(u64, req_ctx) << 32 | 1;
 }
 
-/// The request is answered with the response that the guest has set.
+/// Answers the request with the response that the guest has set.
 pub fn stop() u64 {
     return 0;
 }
@@ -52,7 +52,7 @@ pub fn enableFeatures(features: u32) u32 {
     return abi.enable_features(features);
 }
 
-/// What the guest was configured with.
+/// The guest's configuration.
 pub fn config(buf: []u8) ?[]u8 {
     return fitting(buf, abi.get_config(buf.ptr, @intCast(buf.len)));
 }
@@ -86,12 +86,12 @@ pub fn protocolVersion(buf: []u8) ?[]u8 {
     return fitting(buf, abi.get_protocol_version(buf.ptr, @intCast(buf.len)));
 }
 
-/// The client's IP:PORT, or nothing.
+/// The client's IP:PORT, or empty.
 pub fn sourceAddr(buf: []u8) ?[]u8 {
     return fitting(buf, abi.get_source_addr(buf.ptr, @intCast(buf.len)));
 }
 
-/// Several values, each with a NUL behind it: `std.mem.splitScalar(u8, values.bytes, 0)` ends with an empty one.
+/// Several values, each followed by a NUL: `std.mem.splitScalar(u8, values.bytes, 0)` ends with an empty one.
 pub const Values = struct { count: u32, bytes: []u8 };
 
 pub fn headerNames(kind: Kind, buf: []u8) ?Values {
@@ -102,7 +102,7 @@ pub fn headers(kind: Kind, name: []const u8, buf: []u8) ?Values {
     return values(buf, abi.get_header_values(@intFromEnum(kind), name.ptr, @intCast(name.len), buf.ptr, @intCast(buf.len)));
 }
 
-/// The only value of a header; null if there is none, or more, or it doesn't fit.
+/// The only value of a header; null if there is none, or more than one, or if it doesn't fit.
 pub fn header(kind: Kind, name: []const u8, buf: []u8) ?[]u8 {
     const all = headers(kind, name, buf) orelse return null;
     return if (all.count == 1) all.bytes[0 .. all.bytes.len - 1] else null;
@@ -122,13 +122,13 @@ pub fn removeHeader(kind: Kind, name: []const u8) void {
 
 pub const Read = struct { bytes: []u8, eof: bool };
 
-/// Fills `buf`, which must not be empty, from where the last call stopped; gives fewer bytes only at the end.
+/// Continues where the last call stopped. Fills `buf`, which must not be empty, completely except at the end.
 pub fn readBody(kind: Kind, buf: []u8) Read {
     const eof_len = abi.read_body(@intFromEnum(kind), buf.ptr, @intCast(buf.len));
     return .{ .bytes = buf[0..@as(u32, @truncate(eof_len))], .eof = eof_len >> 32 != 0 };
 }
 
-/// The whole body; null if it doesn't fit, with one byte to spare.
+/// The entire body; null if it doesn't fit with one byte to spare.
 pub fn wholeBody(kind: Kind, buf: []u8) ?[]u8 {
     var len: usize = 0;
     while (len < buf.len) {
@@ -139,7 +139,7 @@ pub fn wholeBody(kind: Kind, buf: []u8) ?[]u8 {
     return null;
 }
 
-/// The first call replaces the body, further ones append to it.
+/// The first call replaces the body, later ones append to it.
 pub fn writeBody(kind: Kind, body: []const u8) void {
     abi.write_body(@intFromEnum(kind), body.ptr, @intCast(body.len));
 }

@@ -1,5 +1,5 @@
-//! Lets requests with the right bearer token pass, tells the next handler who the user is, and redacts a field in JSON
-//! responses. The configuration is one line: the token, the user, and the name of the field.
+//! Accepts requests with the right bearer token, passes the user's name to the next handler, and redacts a field in
+//! JSON responses. The configuration is one line: the token, the user, and the name of the field.
 
 use http_wasm_guest::host::{Request, Response, admin, feature, log};
 use http_wasm_guest::{Guest, register};
@@ -18,13 +18,13 @@ struct AuthRedact {
 extern "C" fn initialize() {
     let config = admin::config();
     let config = std::str::from_utf8(&config).unwrap_or_default();
-    // Better no guest than one that lets everything pass.
+    // Fail rather than let everything pass.
     let [token, user, field] = config.split_whitespace().collect::<Vec<_>>()[..] else {
         log::write(WARN, b"the configuration must be: TOKEN USER FIELD");
         std::process::abort();
     };
     register(AuthRedact { token: token.into(), user: user.into(), field: format!("\"{field}\"") });
-    // The response can be changed only with this.
+    // Required for changing the response.
     admin::enable(feature::BufferResponse);
 }
 
@@ -50,7 +50,7 @@ impl Guest for AuthRedact {
         let mut body = Vec::new();
         for part in response.body.read_iter() {
             body.extend_from_slice(&part);
-            // Too long to be redacted: an error is better than the secret.
+            // Too long to be redacted: fail rather than leak the secret.
             assert!(body.len() <= MAX_BODY);
         }
         if let Some(redacted) = redacted(&body, self.field.as_bytes()) {
@@ -64,14 +64,13 @@ impl AuthRedact {
         let values = request.header.values(b"authorization");
         let [value] = &values[..] else { return false };
         let Some(token) = value.strip_prefix(b"Bearer ") else { return false };
-        // Without an early exit, whose time would tell how much of a token is right.
+        // Compares in constant time, so that timing doesn't reveal how much of a token is right.
         let differs = token.iter().zip(self.token.as_bytes()).fold(0, |differs, (a, b)| differs | a ^ b);
         token.len() == self.token.len() && differs == 0
     }
 }
 
-/// The same JSON with another value of each such field, whose name comes with its quotes. `None` if there is no such
-/// field.
+/// The JSON with the value of each such field replaced. `field` includes its quotes. `None` if there is no such field.
 fn redacted(json: &[u8], field: &[u8]) -> Option<Vec<u8>> {
     let (mut out, mut written, mut at) = (Vec::new(), 0, 0);
     while let Some(quote) = json[at..].iter().position(|byte| *byte == b'"') {
@@ -95,7 +94,7 @@ fn skip_space(text: &[u8], at: usize) -> usize {
     at + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
-/// Where the string that begins at `start`, with its quote, ends.
+/// The end of the string that begins with its quote at `start`.
 fn string_end(text: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = text.get(at) {
