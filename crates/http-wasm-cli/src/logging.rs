@@ -56,7 +56,7 @@ pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
     Ok(())
 }
 
-/// What `check` and `compile` log: the guest's messages during start-up, and notices that loading takes long.
+/// What `check` and `compile` log: the guest's messages during start-up, and notices that loading is slow.
 const CHECK_FILTER: &str = "off,http_wasm::guest=info,http_wasm_host::load::slow=info";
 
 /// Sets up the log for a command that loads a guest to report on it.

@@ -19,7 +19,7 @@ use crate::exchange::nothing_is_lost;
 /// A timeout longer than any limit below: a call that takes longer has hung.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Larger modules don't find more bugs, and take long to compile.
+/// Larger modules don't find more bugs, and are slow to compile.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// Loads the input as a guest; see [`crate`].

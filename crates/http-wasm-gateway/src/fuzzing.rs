@@ -51,7 +51,7 @@ pub fn read_response(method: &Method, response: &[u8], piece: &mut dyn FnMut() -
     ReadResponse { passed: message.into_bytes(), refused, may_reuse: reader.may_reuse() }
 }
 
-/// The parts of a message, put together again.
+/// A message, reassembled from its parts.
 #[derive(Default)]
 struct Message {
     heads: Vec<u8>,

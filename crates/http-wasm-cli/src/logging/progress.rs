@@ -1,4 +1,4 @@
-//! A progress line at the bottom of a terminal, which shows the guests that are being loaded if that takes long.
+//! A progress line at the bottom of a terminal, which shows the guests that are being loaded if that takes a while.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// The target of the core's events about guests that take long to load.
+/// The target of the core's events about guests that take a long time to load.
 const TARGET: &str = "http_wasm_host::load::slow";
 
 /// Whether lines with this target are shown as progress.

@@ -16,7 +16,8 @@ fn failure(output: &Output) -> (String, Option<i32>) {
 
 fn one_line(output: &Output) -> (String, Option<i32>) {
     let (stderr, code) = failure(output);
-    // There may be log lines: on a busy machine, that a guest took long to load, and for root, that code isn't cached.
+    // There may be log lines: on a busy machine, about a guest that took a long time to load, and for root, that code
+    // isn't cached.
     let is_error = |line: &&str| !line.contains(" INFO ");
     let stderr: String = stderr.split_inclusive('\n').filter(is_error).collect();
     let line =

@@ -12,7 +12,7 @@ use crate::admin_listeners::{TLS_CONFIG, certificates};
 use crate::browser::browser_or_skip;
 use crate::served::Served;
 
-/// Starting a browser may take long while other tests run, but not this long.
+/// Starting a browser may take a while if other tests are running, but not this long.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The page's document after a few seconds, and the errors in the console. The browser writes its own files to

@@ -57,7 +57,7 @@ pub(super) struct CodeCache {
 }
 
 impl CodeCache {
-    /// Uses `directory`, which is created for this user alone if it doesn't exist.
+    /// Uses `directory`. If it doesn't exist, it is created with access only for this user.
     pub(super) fn open(directory: PathBuf) -> io::Result<Self> {
         let directory = Directory::open(directory)?;
         if let Some(why) = directory.foreign() {

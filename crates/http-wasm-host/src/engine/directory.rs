@@ -42,7 +42,7 @@ mod imp {
     const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
     impl Directory {
-        /// Opens a directory, which is created for this user alone if it doesn't exist.
+        /// Opens a directory. If it doesn't exist, it is created with access only for this user.
         pub(in super::super) fn open(path: PathBuf) -> io::Result<Self> {
             create(&path)?;
             let held = File::open(&path)?;
@@ -81,7 +81,7 @@ mod imp {
             Ok(File::from(rustix::fs::openat(&self.held, name, flags, Mode::empty())?))
         }
 
-        /// Creates a file that doesn't exist yet, for this user alone.
+        /// Creates a file that doesn't exist yet, with access only for this user.
         pub(in super::super) fn create(&self, name: &Path) -> io::Result<File> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             Ok(File::from(rustix::fs::openat(&self.held, name, flags, PRIVATE)?))

@@ -110,7 +110,7 @@ const SLOTS: u32 = 1_000;
 
 impl Engine {
     /// Creates an engine with default settings. In a tokio runtime, it uses tokio's tasks and timers; otherwise it uses
-    /// a thread of its own. See [`Runtime`].
+    /// its own thread. See [`Runtime`].
     ///
     /// # Errors
     /// If this machine can't run WebAssembly, or no thread can be started.

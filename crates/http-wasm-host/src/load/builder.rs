@@ -282,7 +282,7 @@ impl GuestBuilder {
         }
     }
 
-    /// Logs that loading takes long, if it does, until the result is dropped.
+    /// Logs if loading is slow, until the result is dropped.
     pub(crate) fn slow_load(&self) -> Option<SlowLoad> {
         (!self.is_probe).then(|| SlowLoad::watch(&self.guest_name()))
     }

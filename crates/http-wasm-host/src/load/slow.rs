@@ -1,4 +1,4 @@
-//! Logs that loading takes long, so that users who wait for a server to start know why.
+//! Logs that loading is slow, so that users who wait for a server to start know why.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const FIRST_NOTICE: Duration = Duration::from_secs(1);
 const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Logs that loading a guest takes long, until it is dropped.
+/// Logs that loading a guest is slow, until it is dropped.
 pub(crate) struct SlowLoad {
     guest: Arc<str>,
     began: Instant,
@@ -58,7 +58,7 @@ impl SlowLoad {
         watched
     }
 
-    /// Logs the sizes of the loaded guest, if it was logged that loading takes long.
+    /// Logs the sizes of the loaded guest, if it was logged that loading is slow.
     pub(crate) fn loaded(self, code_bytes: usize, memory_bytes: usize, debug_info_bytes: usize) {
         let is_mentioned = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

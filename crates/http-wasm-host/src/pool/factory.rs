@@ -48,7 +48,7 @@ impl<H: Host> Factory<H> {
         let made = self.make(sheddable).await;
         match &made {
             Ok(_) => attempt.succeeded(),
-            // This isn't the guest's fault: what is short now may be available again soon.
+            // This isn't the guest's fault, and the missing resource may be available again soon.
             Err(error) if error.kind() == ErrorKind::Unavailable => drop(attempt),
             Err(_) => attempt.failed(),
         }

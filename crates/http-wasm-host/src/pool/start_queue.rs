@@ -235,7 +235,7 @@ impl<'a, T: Recycle> Future for Waiter<'a, T> {
     }
 }
 
-/// A request that leaves the queue passes on what it was handed but hasn't taken.
+/// A request that leaves the queue passes on an item that it was handed but hasn't taken.
 impl<T: Recycle> Drop for Waiter<'_, T> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();

@@ -104,7 +104,7 @@ impl<H: Host> Sweep<H> {
     }
 }
 
-/// Woken when an instance is lost. Replaces it before a request needs it, if its start-up takes long.
+/// Woken when an instance is lost. Replaces it before a request needs it, if its start-up is slow.
 struct Loss<H: Host>(Weak<Sweep<H>>);
 
 impl<H: Host> Wake for Loss<H> {

@@ -1,9 +1,9 @@
 //! Backtraces of guests, as positions in the author's file and sources.
 //!
-//! wasmtime knows the position of an instruction in the module that it has compiled, which isn't the author's:
-//! suspension points were added to it, and a snapshot may have been made of it. But the offset within a function, minus
-//! what was inserted before it, is the same in both, and debug information maps offsets in the author's code section to
-//! source lines.
+//! wasmtime knows the position of an instruction in the module that it has compiled, which differs from the author's:
+//! suspension points were added to it, and it may be a snapshot. But the offset within a function, minus what was
+//! inserted before it, is the same in both, and debug information maps offsets in the author's code section to source
+//! lines.
 
 mod backtrace;
 mod debug_info;

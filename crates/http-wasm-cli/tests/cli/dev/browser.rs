@@ -14,7 +14,7 @@ use super::chromium::browser_or_skip;
 use super::exchanges::filter;
 use super::{Dev, answers};
 
-/// Starting a browser may take long while other tests run, but not this long.
+/// Starting a browser may take a while if other tests are running, but not this long.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A browser with one page.

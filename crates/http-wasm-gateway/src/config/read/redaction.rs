@@ -47,7 +47,7 @@ fn without(text: &str, value: &str, reference: &str) -> String {
     let (lower, wanted) = (text.to_ascii_lowercase(), value.to_ascii_lowercase());
     let (mut result, mut done) = (String::with_capacity(text.len()), 0);
     while let Some(found) = lower[done..].find(&wanted) {
-        // What has been put in the place of another value isn't searched.
+        // Inserted references aren't searched.
         result += &text[done..done + found];
         result += reference;
         done += found + wanted.len();

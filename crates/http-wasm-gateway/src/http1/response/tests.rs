@@ -1,4 +1,4 @@
-//! Checks that responses are read in the same way, in whatever pieces they arrive.
+//! Checks that responses are read in the same way however they are split.
 
 use bytes::BytesMut;
 use http::{HeaderMap, Method};

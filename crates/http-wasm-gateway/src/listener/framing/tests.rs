@@ -1,4 +1,4 @@
-//! Checks what is passed on of the input, in whatever pieces it arrives.
+//! Checks which part of the input is passed on, however it is split.
 
 use std::sync::Arc;
 

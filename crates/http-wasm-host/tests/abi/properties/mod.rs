@@ -1,5 +1,5 @@
-//! Properties of body replay: the body that is forwarded follows the ABI, whatever the pieces in which it arrives, the
-//! sizes of reads, and the point at which the guest fails or its call is cancelled.
+//! Properties of body replay: the forwarded body follows the ABI, regardless of how the body is split, of the sizes of
+//! reads, and of where the guest fails or its call is cancelled.
 
 mod guest;
 mod model;
@@ -57,7 +57,7 @@ fn side() -> impl Strategy<Value = Side> {
     let cancel = prop::option::weighted(0.1, 0..4_usize);
     (pieces, 0..7_usize, any::<bool>(), prop::collection::vec(step(), 0..6), cancel).prop_map(
         |(pieces, ahead, trailers, mut script, cancel)| {
-            // How far waiting for trailers gets before the limit stops it depends on what has arrived.
+            // How much is read while waiting for trailers, before the limit is reached, depends on what has arrived.
             if pieces.iter().sum::<usize>() + 100 > CAP {
                 script.retain(|step| *step != Step::Trailers);
             }

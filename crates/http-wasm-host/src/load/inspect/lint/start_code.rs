@@ -7,7 +7,7 @@ use crate::load::inspect::graph::{Graph, Reachable};
 use crate::load::inspect::producers::Producer;
 use crate::warning::{Lint, Warning};
 
-/// Which start code a module has, and which of it runs before the first request.
+/// The start code of a module, and which parts of it run before the first request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StartCode {
     /// The name of start code that is never called.

@@ -39,7 +39,7 @@ pub(super) struct Redirect {
     pub(super) import: u32,
     pub(super) type_index: u32,
     pub(super) params: Vec<ValType>,
-    /// `None` if it returns nothing: its import then gets a type with a result, for the sentinel alone.
+    /// `None` if it returns nothing: its import then gets a type with a result, only for the sentinel.
     pub(super) result: Option<ValType>,
 }
 
