@@ -129,7 +129,7 @@ impl ReplayedModule {
 
 /// How many times as long as the deadline a replayed call may take, since waiting may have extended the time of the
 /// recorded call.
-const SLACK: u64 = 5;
+const DEADLINE_FACTOR: u64 = 5;
 
 fn define<A: Answers>(
     linker: &mut Linker<Data<A>>,
@@ -292,7 +292,7 @@ impl<A: Answers> ReplayedInstance<'_, A> {
 
     /// Begins a call, whose time counts from here.
     fn begin(&mut self) {
-        let ticks = self.module.deadline.ticks.saturating_mul(SLACK).min(u64::MAX / 4);
+        let ticks = self.module.deadline.ticks.saturating_mul(DEADLINE_FACTOR).min(u64::MAX / 4);
         self.store.set_epoch_deadline(ticks);
         self.module.engine.ticks().keep(ticks);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use super::kind::{ErrorKind, FailureResponse, SOON};
+use super::kind::{ErrorKind, FailureResponse, RETRY_AFTER};
 use super::reason::{CallError, Reason, Stop};
 use crate::abi::Phase;
 use crate::symbols::{Backtrace, Symbols};
@@ -112,7 +112,7 @@ impl Error {
     /// The same failure, caused by the memory that all guests share running out.
     pub(crate) fn starved(mut self, budget: usize) -> Self {
         self.0.kind = ErrorKind::Unavailable;
-        self.0.retry_after = Some(SOON);
+        self.0.retry_after = Some(RETRY_AFTER);
         self.0.starved = true;
         self.0.hints += &format!(" (the memory budget of {budget} bytes for all guests is used up)");
         self

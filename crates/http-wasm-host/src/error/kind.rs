@@ -8,7 +8,7 @@ use tracing::Level;
 use crate::abi::BodyKind;
 
 /// When what ran short may be available again: as soon as a request ends.
-pub(super) const SOON: Duration = Duration::from_secs(1);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The codings that can be decoded.
 const ACCEPTED: &str = "gzip, deflate, br, zstd";
@@ -91,12 +91,12 @@ impl ErrorKind {
                 ..response(StatusCode::INTERNAL_SERVER_ERROR, Level::ERROR)
             },
             Self::Unavailable => FailureResponse {
-                retry_after: Some(SOON.as_secs()),
+                retry_after: Some(RETRY_AFTER.as_secs()),
                 ..response(StatusCode::SERVICE_UNAVAILABLE, Level::ERROR)
             },
             // The budget's own warning says how many there are.
             Self::BodyMemory => FailureResponse {
-                retry_after: Some(SOON.as_secs()),
+                retry_after: Some(RETRY_AFTER.as_secs()),
                 ..response(StatusCode::SERVICE_UNAVAILABLE, Level::DEBUG)
             },
             // Peers send oversized bodies and hang up all the time.

@@ -131,7 +131,7 @@ impl<H: Host> Pinned<H> {
     /// If the guest fails, whether or not it fails open: there is no response to continue with.
     pub async fn handle_error(mut self) -> Result<H, Error> {
         let mut instance = self.take();
-        instance.told_of_error().await?;
+        instance.call_with_error().await?;
         let host = instance.end()?;
         instance.recycle();
         Ok(host)
@@ -202,7 +202,7 @@ impl<H: Host> PooledInstance<H> {
     }
 
     /// Calls `handle_response` for a request that got no response.
-    async fn told_of_error(&mut self) -> Result<(), Error> {
+    async fn call_with_error(&mut self) -> Result<(), Error> {
         let called = match self.join(NextResult::Error) {
             Ok(()) => match self.call(Phase::Response) {
                 Some(called) => called,
@@ -234,7 +234,7 @@ impl<H: Host> Drop for Pinned<H> {
 
 async fn clean_up<H: Host>(mut instance: PooledInstance<H>) {
     let background = instance.shared().engine.background().clone();
-    let cleaned = background.within(CLEAN_UP_LIMIT, instance.told_of_error()).await;
+    let cleaned = background.within(CLEAN_UP_LIMIT, instance.call_with_error()).await;
     match cleaned {
         Some(Ok(())) => {
             let _host = instance.end();

@@ -23,10 +23,10 @@ const SECTIONS: [SectionId; 10] = [
 ];
 
 /// The maximum number of functions shown for one position: the function itself, and those inlined into it.
-const MOST_INLINED: usize = 16;
+const MAX_INLINED: usize = 16;
 
 /// How many compilation units are searched for the name of a file with their debug information.
-const MOST_UNITS: usize = 32;
+const MAX_UNITS: usize = 32;
 
 /// The custom section with the name of the file that has a module's debug information, from Emscripten's
 /// `-gseparate-dwarf`.
@@ -86,7 +86,7 @@ impl DebugInfo {
     fn split_file(&self) -> gimli::Result<Option<String>> {
         let dwarf = self.dwarf()?;
         let mut units = dwarf.units();
-        for _ in 0..MOST_UNITS {
+        for _ in 0..MAX_UNITS {
             let Some(header) = units.next()? else { break };
             let unit = dwarf.unit(header)?;
             if let Some(name) = unit.dwo_name()? {
@@ -110,7 +110,7 @@ fn at(context: &Context<EndianSlice<'_, LittleEndian>>, place: u32) -> gimli::Re
     let mut text = String::new();
     let mut shown = 0;
     while let Some(frame) = frames.next()?
-        && shown < MOST_INLINED
+        && shown < MAX_INLINED
     {
         let function = frame.function.as_ref().and_then(|function| function.raw_name().ok());
         if shown > 0 {

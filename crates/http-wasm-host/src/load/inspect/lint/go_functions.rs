@@ -19,9 +19,9 @@ const INITIALIZE: &str = "_rt0_wasm_wasip1_lib";
 
 /// How much memory is searched for the table, how many candidates are checked, and how many functions it may have. The
 /// data of large programs takes about 10 MB.
-const MOST_MEMORY: usize = 64 << 20;
-const MOST_CANDIDATES: usize = 16;
-const MOST_FUNCTIONS: usize = 1 << 20;
+const MAX_MEMORY: usize = 64 << 20;
+const MAX_CANDIDATES: usize = 16;
+const MAX_FUNCTIONS: usize = 1 << 20;
 
 /// The functions of a Go library.
 pub(super) struct GoFunctions {
@@ -33,11 +33,11 @@ pub(super) struct GoFunctions {
 impl GoFunctions {
     /// `None` if there is no table, or the table doesn't belong to this module.
     pub(super) fn of(graph: &Graph<'_>) -> Option<Self> {
-        let memory = graph.initial_memory(MOST_MEMORY)?;
+        let memory = graph.initial_memory(MAX_MEMORY)?;
         let initialize = graph.exported("_initialize")?;
         let headers = memory.windows(HEADER.len()).enumerate().filter(|(_, bytes)| *bytes == HEADER);
         // Any data may look like a header.
-        let tables: Vec<usize> = headers.map(|(at, _)| at).take(MOST_CANDIDATES).collect();
+        let tables: Vec<usize> = headers.map(|(at, _)| at).take(MAX_CANDIDATES).collect();
         let mut functions = Self { memory, table: 0 };
         for table in tables {
             functions.table = table;
@@ -52,7 +52,7 @@ impl GoFunctions {
     pub(super) fn find(&self, graph: &Graph<'_>, name: &str) -> Option<u32> {
         let names = self.table.checked_add(self.word(NAMES)?)?;
         let functions = self.table.checked_add(self.word(FUNCTIONS)?)?;
-        (0..self.word(0)?.min(MOST_FUNCTIONS)).map_while(|index| self.function(functions, index)).find_map(
+        (0..self.word(0)?.min(MAX_FUNCTIONS)).map_while(|index| self.function(functions, index)).find_map(
             |(function, at)| {
                 let found = self.memory.get(names.checked_add(at)?..)?.strip_prefix(name.as_bytes())?;
                 (found.first() == Some(&0)).then(|| graph.own_at(function.checked_sub(FIRST_FUNCTION)?))?
