@@ -5,8 +5,8 @@
 
 use std::sync::OnceLock;
 
-/// For the admin listener, files, and clients that get a 503 because all other descriptors are in use.
-const OWN: u64 = 128;
+/// Descriptors for the admin listener, files, and clients that get a 503 because all other descriptors are in use.
+const RESERVED: u64 = 128;
 
 /// Default maximum of client connections per listener, if there are descriptors for them.
 const DEFAULT_CONNECTIONS: u64 = 16_384;
@@ -29,7 +29,7 @@ impl Descriptors {
     }
 
     fn within(limit: u64) -> Self {
-        let upstreams = limit - OWN.min(limit / 4);
+        let upstreams = limit - RESERVED.min(limit / 4);
         Self { limit, clients: upstreams - upstreams / 4, upstreams }
     }
 

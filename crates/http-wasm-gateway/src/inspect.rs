@@ -247,7 +247,7 @@ impl Drop for Followed {
 static LOADED: AtomicU64 = AtomicU64::new(0);
 
 /// How many instances of a guest may be tracked at a time before those of abandoned exchanges are removed.
-const LOOK_FOR_FORGOTTEN: usize = 256;
+const CLEANUP_THRESHOLD: usize = 256;
 
 /// Passes the events of a guest's instances to the inspector.
 pub(crate) struct InstanceTracer {
@@ -270,7 +270,7 @@ impl Tracer for InstanceTracer {
         let exchange = {
             let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
             if let TraceEvent::Entered { phase: Phase::Request, .. } = event {
-                if busy.len() >= LOOK_FOR_FORGOTTEN {
+                if busy.len() >= CLEANUP_THRESHOLD {
                     busy.retain(|_, exchange| exchange.strong_count() > 0);
                 }
                 match CURRENT.try_with(Arc::downgrade) {

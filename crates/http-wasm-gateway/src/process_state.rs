@@ -139,7 +139,7 @@ impl Shares {
 }
 
 /// The memory to assume if the system doesn't report it.
-const ASSUMED: usize = 2 << 30;
+const FALLBACK_MEMORY: usize = 2 << 30;
 
 /// The memory that this process may use: the machine's memory, or what its control groups allow.
 fn available_memory() -> usize {
@@ -158,7 +158,7 @@ fn least_of(machine: u64, groups: Option<u64>) -> usize {
                  1 GiB together and bodies 512 MiB, unless `server.guest_memory_budget` and \
                  `server.body_memory_budget` are set"
             );
-            ASSUMED
+            FALLBACK_MEMORY
         }
     }
 }
@@ -167,7 +167,7 @@ fn least_of(machine: u64, groups: Option<u64>) -> usize {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{ASSUMED, Shares, StartOnly, least_of};
+    use super::{FALLBACK_MEMORY, Shares, StartOnly, least_of};
     use crate::config::{CodeCache, Config, Log, LogFormat, Server, Size};
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(least_of(1000, Some(600)), 600);
         assert_eq!(least_of(1000, Some(u64::MAX)), 1000);
         assert_eq!(least_of(0, Some(600)), 600);
-        assert_eq!(least_of(0, None), ASSUMED);
+        assert_eq!(least_of(0, None), FALLBACK_MEMORY);
     }
 
     #[test]

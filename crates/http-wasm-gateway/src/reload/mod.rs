@@ -32,7 +32,7 @@ use crate::stage::{CurrentStage, Stage};
 
 /// How often files are checked. Unlike notifications from the system, this works on any file system, and with symbolic
 /// links: a mounted ConfigMap is changed by switching a link.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where the configuration comes from.
 #[derive(Debug)]
@@ -295,7 +295,7 @@ pub(crate) async fn follow(reloader: &Reloader, mut hangup: ReloadSignal) {
 async fn changed(reloader: &Reloader, failed: Option<&Fingerprints>) {
     let mut last = None;
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
         reloader.0.core.release();
         if !reloader.0.core.generation().config.server.watch_files {
             continue;

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub(super) use self::body::ResponseBody;
 pub(super) use self::connections::http1::Tunnel;
-use self::connections::http1::{Idle, LOOK_INTERVAL};
+use self::connections::http1::{CHECK_INTERVAL, Idle};
 pub(super) use self::error::{SendError, SendErrorKind};
 use self::http2::Acquired;
 pub(super) use self::request::{Outbound, RequestBody, Sending};
@@ -111,6 +111,6 @@ impl Pool {
 async fn sweep(shared: Weak<Shared>, idle_timeout: Duration) {
     loop {
         let Some(next) = shared.upgrade().map(|shared| shared.http1().sweep(idle_timeout)) else { return };
-        sleep_until(next.unwrap_or_else(|| Instant::now() + LOOK_INTERVAL)).await;
+        sleep_until(next.unwrap_or_else(|| Instant::now() + CHECK_INTERVAL)).await;
     }
 }

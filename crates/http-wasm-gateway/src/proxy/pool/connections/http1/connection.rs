@@ -24,9 +24,9 @@ use crate::proxy::timeout::LazyTimer;
 /// How much is read at once while a head is expected, in bytes.
 const HEAD_BYTES: usize = 8 * 1024;
 
-/// How much of a body is read at once, at least and at most, in bytes. The same amount is held for a client that
-/// doesn't read.
-const LEAST_BYTES: usize = 1024;
+/// The minimum and maximum number of bytes of a body to read at once. The same amount is held for a client that doesn't
+/// read.
+const MIN_BYTES: usize = 1024;
 const MAX_BYTES: usize = 64 * 1024;
 
 /// An open connection.
@@ -240,7 +240,7 @@ impl Connection {
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let wanted = match self.reader.left() {
-            Some(left) => usize::try_from(left).unwrap_or(MAX_BYTES).clamp(LEAST_BYTES, MAX_BYTES),
+            Some(left) => usize::try_from(left).unwrap_or(MAX_BYTES).clamp(MIN_BYTES, MAX_BYTES),
             None => self.next_read,
         };
         // This avoids a reservation for each small message.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::connection::Idle;
 
 /// How often to check whether the server has closed idle connections.
-pub(in crate::proxy::pool) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub(in crate::proxy::pool) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Waiting {
@@ -49,6 +49,6 @@ impl IdleConnections {
             .extract_if(.., |Waiting { connection, since }| now >= *since + limit || !connection.is_alive());
         closed.for_each(|waiting| waiting.connection.close());
         let first = self.0.first()?.since + limit;
-        Some(first.min(now + LOOK_INTERVAL))
+        Some(first.min(now + CHECK_INTERVAL))
     }
 }

@@ -6,5 +6,5 @@ mod output;
 mod tunnel;
 
 pub(in crate::proxy::pool) use self::connection::{Connection, Failure, Idle, open};
-pub(in crate::proxy::pool) use self::idle::{IdleConnections, LOOK_INTERVAL};
+pub(in crate::proxy::pool) use self::idle::{CHECK_INTERVAL, IdleConnections};
 pub(in crate::proxy) use self::tunnel::Tunnel;
