@@ -133,15 +133,15 @@ mod tests {
     const NONE: u64 = 9_223_372_036_854_771_712;
 
     /// A directory with files, removed on drop.
-    struct Machine(PathBuf);
+    struct FakeRoot(PathBuf);
 
-    impl Machine {
+    impl FakeRoot {
         fn new(name: &str, cgroup: &str, mounts: &[&str]) -> Self {
             let top = std::env::temp_dir().join(format!("http-wasm-cgroup-{}-{name}", std::process::id()));
-            let machine = Self(top);
-            machine.file("proc/self/cgroup", cgroup);
-            machine.file("proc/self/mountinfo", &mounts.join("\n"));
-            machine
+            let fake = Self(top);
+            fake.file("proc/self/cgroup", cgroup);
+            fake.file("proc/self/mountinfo", &mounts.join("\n"));
+            fake
         }
 
         fn file(&self, path: &str, text: &str) -> &Self {
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    impl Drop for Machine {
+    impl Drop for FakeRoot {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -168,18 +168,18 @@ mod tests {
     #[test]
     fn in_cgroup_v2_the_lowest_limit_of_all_levels_applies() {
         let unit = "sys/fs/cgroup/system.slice/http-wasm.service";
-        let machine = Machine::new("v2", "0::/system.slice/http-wasm.service\n", &[ROOT, V2]);
-        assert_eq!(machine.limit(), None);
+        let fake = FakeRoot::new("v2", "0::/system.slice/http-wasm.service\n", &[ROOT, V2]);
+        assert_eq!(fake.limit(), None);
         // As systemd sets `MemoryMax`.
-        machine.file(&format!("{unit}/memory.max"), &format!("{}\n", 512 * MIB));
-        assert_eq!(machine.limit(), Some(512 * MIB));
-        machine.file("sys/fs/cgroup/system.slice/memory.max", &format!("{}\n", 256 * MIB));
-        assert_eq!(machine.limit(), Some(256 * MIB));
-        machine.file(&format!("{unit}/memory.high"), &format!("{}\n", 128 * MIB));
-        assert_eq!(machine.limit(), Some(128 * MIB));
-        machine.file("sys/fs/cgroup/system.slice/memory.max", "max\n");
-        machine.file(&format!("{unit}/memory.high"), "max\n");
-        assert_eq!(machine.limit(), Some(512 * MIB));
+        fake.file(&format!("{unit}/memory.max"), &format!("{}\n", 512 * MIB));
+        assert_eq!(fake.limit(), Some(512 * MIB));
+        fake.file("sys/fs/cgroup/system.slice/memory.max", &format!("{}\n", 256 * MIB));
+        assert_eq!(fake.limit(), Some(256 * MIB));
+        fake.file(&format!("{unit}/memory.high"), &format!("{}\n", 128 * MIB));
+        assert_eq!(fake.limit(), Some(128 * MIB));
+        fake.file("sys/fs/cgroup/system.slice/memory.max", "max\n");
+        fake.file(&format!("{unit}/memory.high"), "max\n");
+        assert_eq!(fake.limit(), Some(512 * MIB));
     }
 
     #[test]
@@ -192,45 +192,45 @@ mod tests {
             "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw",
         ];
         let cgroup = "9:name=systemd:/\n4:memory:/a/b\n2:cpu,cpuacct:/c\n0::/\n";
-        let machine = Machine::new("v1", cgroup, &mounts);
+        let fake = FakeRoot::new("v1", cgroup, &mounts);
         for group in ["", "/a", "/a/b"] {
-            machine.file(&format!("sys/fs/cgroup/memory{group}/memory.limit_in_bytes"), &format!("{NONE}\n"));
+            fake.file(&format!("sys/fs/cgroup/memory{group}/memory.limit_in_bytes"), &format!("{NONE}\n"));
         }
-        machine.file("sys/fs/cgroup/cpu/memory.limit_in_bytes", "1\n");
-        assert_eq!(machine.limit(), Some(NONE));
-        machine.file("sys/fs/cgroup/memory/a/memory.limit_in_bytes", &format!("{}\n", 512 * MIB));
-        assert_eq!(machine.limit(), Some(512 * MIB));
+        fake.file("sys/fs/cgroup/cpu/memory.limit_in_bytes", "1\n");
+        assert_eq!(fake.limit(), Some(NONE));
+        fake.file("sys/fs/cgroup/memory/a/memory.limit_in_bytes", &format!("{}\n", 512 * MIB));
+        assert_eq!(fake.limit(), Some(512 * MIB));
         let stat = format!("cache 0\nhierarchical_memory_limit {}\ntotal_cache 0\n", 256 * MIB);
-        machine.file("sys/fs/cgroup/memory/a/b/memory.stat", &stat);
-        assert_eq!(machine.limit(), Some(256 * MIB));
+        fake.file("sys/fs/cgroup/memory/a/b/memory.stat", &stat);
+        assert_eq!(fake.limit(), Some(256 * MIB));
     }
 
     #[test]
     fn a_container_that_sees_only_its_own_cgroups_finds_its_limit() {
         // Version 2 with a separate namespace, and without one as seen through a bind mount.
-        let machine = Machine::new("namespace", "0::/\n", &[ROOT, V2]);
-        machine.file("sys/fs/cgroup/memory.max", "1000000\n");
-        assert_eq!(machine.limit(), Some(1_000_000));
+        let fake = FakeRoot::new("namespace", "0::/\n", &[ROOT, V2]);
+        fake.file("sys/fs/cgroup/memory.max", "1000000\n");
+        assert_eq!(fake.limit(), Some(1_000_000));
         let bound = "30 23 0:26 /docker/0123 /sys/fs/cgroup ro - cgroup2 cgroup rw";
-        let machine = Machine::new("bound", "0::/docker/0123\n", &[ROOT, bound]);
-        machine.file("sys/fs/cgroup/memory.max", "2000000\n");
-        assert_eq!(machine.limit(), Some(2_000_000));
+        let fake = FakeRoot::new("bound", "0::/docker/0123\n", &[ROOT, bound]);
+        fake.file("sys/fs/cgroup/memory.max", "2000000\n");
+        assert_eq!(fake.limit(), Some(2_000_000));
         // Its path leads outside of what is visible.
-        let machine = Machine::new("outside", "0::/../../other\n", &[ROOT, V2]);
-        machine.file("sys/fs/cgroup/memory.max", "3000000\n");
-        assert_eq!(machine.limit(), Some(3_000_000));
+        let fake = FakeRoot::new("outside", "0::/../../other\n", &[ROOT, V2]);
+        fake.file("sys/fs/cgroup/memory.max", "3000000\n");
+        assert_eq!(fake.limit(), Some(3_000_000));
         // Version 1 with the runtime's path in /proc/self/cgroup, mounted from there.
         let bound = "30 23 0:26 /docker/0123 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory";
-        let machine = Machine::new("bound-1", "3:memory:/docker/0123\n", &[ROOT, bound]);
-        machine.file("sys/fs/cgroup/memory/memory.limit_in_bytes", "4000000\n");
-        assert_eq!(machine.limit(), Some(4_000_000));
+        let fake = FakeRoot::new("bound-1", "3:memory:/docker/0123\n", &[ROOT, bound]);
+        fake.file("sys/fs/cgroup/memory/memory.limit_in_bytes", "4000000\n");
+        assert_eq!(fake.limit(), Some(4_000_000));
     }
 
     #[test]
     fn without_control_groups_there_is_no_limit() {
         assert_eq!(limit_under(Path::new("/nonexistent")), None);
-        assert_eq!(Machine::new("none", "", &[ROOT]).limit(), None);
-        assert_eq!(Machine::new("odd", "0:\n::\nx", &["", "a - b", "1 2 3 - cgroup2", V2]).limit(), None);
+        assert_eq!(FakeRoot::new("none", "", &[ROOT]).limit(), None);
+        assert_eq!(FakeRoot::new("odd", "0:\n::\nx", &["", "a - b", "1 2 3 - cgroup2", V2]).limit(), None);
     }
 
     #[test]

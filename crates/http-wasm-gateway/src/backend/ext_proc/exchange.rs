@@ -303,7 +303,7 @@ async fn pass(
         .map(|_| ())
 }
 
-fn invalid(error: head::Unsuitable) -> Status {
+fn invalid(error: head::InvalidHead) -> Status {
     Status::invalid_argument(error.to_string())
 }
 

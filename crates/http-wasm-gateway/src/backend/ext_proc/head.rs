@@ -10,7 +10,7 @@ use super::wire;
 /// A request or response whose description by Envoy is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} can't be shown to guests")]
-pub(super) struct Unsuitable(&'static str);
+pub(super) struct InvalidHead(&'static str);
 
 /// The names of pseudo-header fields.
 const METHOD: &str = ":method";
@@ -31,18 +31,18 @@ impl wire::HeaderValue {
 /// Converts fields. Pseudo-header fields are passed to `pseudo` instead.
 fn fields(
     map: Option<&wire::HeaderMap>,
-    mut pseudo: impl FnMut(&str, &[u8]) -> Result<(), Unsuitable>,
-) -> Result<HeaderMap, Unsuitable> {
+    mut pseudo: impl FnMut(&str, &[u8]) -> Result<(), InvalidHead>,
+) -> Result<HeaderMap, InvalidHead> {
     let mut fields = HeaderMap::new();
     for field in map.iter().flat_map(|map| &map.headers) {
         if field.key.starts_with(':') {
             pseudo(&field.key, field.bytes())?;
             continue;
         }
-        let name = HeaderName::try_from(&field.key).map_err(|_| Unsuitable("a header's name"))?;
+        let name = HeaderName::try_from(&field.key).map_err(|_| InvalidHead("a header's name"))?;
         // The value shares the buffer of the message.
         let value = HeaderValue::from_maybe_shared(field.bytes().clone());
-        let value = value.map_err(|_| Unsuitable("a header's value"))?;
+        let value = value.map_err(|_| InvalidHead("a header's value"))?;
         fields.append(name, value);
     }
     Ok(fields)
@@ -52,20 +52,20 @@ fn fields(
 ///
 /// # Errors
 /// When the method is missing, or any part of the head is invalid.
-pub(super) fn request(headers: &wire::HttpHeaders) -> Result<Request<()>, Unsuitable> {
+pub(super) fn request(headers: &wire::HttpHeaders) -> Result<Request<()>, InvalidHead> {
     let (mut method, mut uri, mut host) = (None, None, None);
     let fields = fields(headers.headers.as_ref(), |name, value| {
         match name {
-            METHOD => method = Some(Method::from_bytes(value).map_err(|_| Unsuitable("the method"))?),
-            PATH => uri = Some(Uri::try_from(value).map_err(|_| Unsuitable("the path"))?),
-            AUTHORITY => host = Some(HeaderValue::from_bytes(value).map_err(|_| Unsuitable("the host"))?),
+            METHOD => method = Some(Method::from_bytes(value).map_err(|_| InvalidHead("the method"))?),
+            PATH => uri = Some(Uri::try_from(value).map_err(|_| InvalidHead("the path"))?),
+            AUTHORITY => host = Some(HeaderValue::from_bytes(value).map_err(|_| InvalidHead("the host"))?),
             _ => {}
         }
         Ok(())
     })?;
     let mut request = Request::new(());
     *request.headers_mut() = fields;
-    *request.method_mut() = method.ok_or(Unsuitable("a request without a method"))?;
+    *request.method_mut() = method.ok_or(InvalidHead("a request without a method"))?;
     // A CONNECT request has no path.
     *request.uri_mut() = uri.unwrap_or_default();
     if let Some(host) = host {
@@ -78,17 +78,17 @@ pub(super) fn request(headers: &wire::HttpHeaders) -> Result<Request<()>, Unsuit
 ///
 /// # Errors
 /// When the status is missing, or any part of the head is invalid.
-pub(super) fn response(headers: &wire::HttpHeaders) -> Result<Response<()>, Unsuitable> {
+pub(super) fn response(headers: &wire::HttpHeaders) -> Result<Response<()>, InvalidHead> {
     let mut status = None;
     let fields = fields(headers.headers.as_ref(), |name, value| {
         if name == STATUS {
-            status = Some(StatusCode::from_bytes(value).map_err(|_| Unsuitable("the status"))?);
+            status = Some(StatusCode::from_bytes(value).map_err(|_| InvalidHead("the status"))?);
         }
         Ok(())
     })?;
     let mut response = Response::new(());
     *response.headers_mut() = fields;
-    *response.status_mut() = status.ok_or(Unsuitable("a response without a status"))?;
+    *response.status_mut() = status.ok_or(InvalidHead("a response without a status"))?;
     Ok(response)
 }
 
@@ -101,7 +101,7 @@ pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
 ///
 /// # Errors
 /// When a field is invalid.
-pub(super) fn trailers(trailers: &wire::HttpTrailers) -> Result<HeaderMap, Unsuitable> {
+pub(super) fn trailers(trailers: &wire::HttpTrailers) -> Result<HeaderMap, InvalidHead> {
     fields(trailers.trailers.as_ref(), |_, _| Ok(()))
 }
 
