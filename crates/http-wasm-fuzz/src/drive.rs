@@ -70,14 +70,14 @@ pub(crate) fn drive<F: Future>(
 }
 
 #[derive(Default)]
-struct Bell {
-    rung: Mutex<bool>,
+struct ThreadNotify {
+    notified: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Wake for Bell {
+impl Wake for ThreadNotify {
     fn wake(self: Arc<Self>) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.notified.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.changed.notify_one();
     }
 }
@@ -88,16 +88,16 @@ impl Wake for Bell {
 /// If it waits for longer than `limit`.
 pub(crate) fn wait<F: Future>(future: F, limit: Duration) -> F::Output {
     let mut future = pin!(future);
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(bell.clone());
+    let notify = Arc::new(ThreadNotify::default());
+    let waker = Waker::from(notify.clone());
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return output;
         }
-        let rung = bell.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = bell.changed.wait_timeout_while(rung, limit, |rung| !*rung);
-        let (mut rung, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        let notified = notify.notified.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = notify.changed.wait_timeout_while(notified, limit, |notified| !*notified);
+        let (mut notified, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         assert!(!timeout.timed_out(), "waits for longer than {limit:?}");
-        *rung = false;
+        *notified = false;
     }
 }

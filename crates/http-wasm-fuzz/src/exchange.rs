@@ -218,8 +218,12 @@ pub(crate) fn play_in_both(plan: &Plan) -> Trace {
     // A script that writes to arbitrary addresses corrupts its instance's memory, which would affect the next
     // comparison.
     thread_local! {
-        static TAME: Stage = const { Stage::new() };
-        static WILD: Stage = const { Stage::new() };
+        static COMPARABLE: Stage = const { Stage::new() };
+        static ARBITRARY: Stage = const { Stage::new() };
     }
-    if plan.comparable { TAME.with(|stage| stage.play(plan)) } else { WILD.with(|stage| stage.play(plan)) }
+    if plan.comparable {
+        COMPARABLE.with(|stage| stage.play(plan))
+    } else {
+        ARBITRARY.with(|stage| stage.play(plan))
+    }
 }

@@ -246,7 +246,7 @@ const BODIES: [&str; 22] = [
     "5;\0\r\nhello\r\n",
 ];
 
-const SURPLUS: [&str; 4] = ["", "", "\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"];
+const TRAILING_BYTES: [&str; 4] = ["", "", "\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"];
 
 /// A response made of fragments that may or may not fit together.
 fn response(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
@@ -264,7 +264,7 @@ fn response(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     }
     put(u.choose(&ENDS)?);
     put(u.choose(&BODIES)?);
-    put(u.choose(&SURPLUS)?);
+    put(u.choose(&TRAILING_BYTES)?);
     // Change something at a random position.
     if u.ratio(1, 8)? && !response.is_empty() {
         let at = u.int_in_range(0..=response.len() - 1)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 /// How often files are polled. A change counts once the files have been unchanged for this long, since saving several
 /// of them takes many steps.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Maximum number of watched files. A directory with more contains something other than source.
 const MAX_FILES: usize = 20_000;
@@ -64,7 +64,7 @@ impl Watcher {
     pub(super) async fn changed(&mut self) -> Change {
         let mut last = None;
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let now = self.look().await;
             if now == self.seen {
                 last = None;

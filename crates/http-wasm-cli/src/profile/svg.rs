@@ -11,7 +11,7 @@ const TOP: f64 = 64.0;
 /// The width of a character, roughly.
 const CHAR: f64 = 6.6;
 /// Narrower functions are left out.
-const NARROWEST: f64 = 0.2;
+const MIN_WIDTH: f64 = 0.2;
 
 /// The image as SVG. `note` says how the samples were taken.
 pub(super) fn flame_graph(root: &Node<'_>, title: &str, note: &str) -> String {
@@ -39,7 +39,7 @@ pub(super) fn flame_graph(root: &Node<'_>, title: &str, note: &str) -> String {
 fn draw(svg: &mut String, node: &Node<'_>, mut x: f64, y: f64, scale: f64, all: u64) {
     for (function, call) in &node.calls {
         let width = call.samples as f64 * scale;
-        if width >= NARROWEST {
+        if width >= MIN_WIDTH {
             let share = call.samples as f64 * 100.0 / all.max(1) as f64;
             let room = ((width - 6.0) / CHAR).max(0.0) as usize;
             let label: String = match function.chars().count() {

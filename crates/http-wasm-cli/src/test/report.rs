@@ -62,12 +62,12 @@ fn diff(expected: &str, found: &str, paint: Paint) -> String {
         }
     };
     // Lines of context.
-    const AROUND: usize = 2;
-    let before = start.saturating_sub(AROUND);
+    const CONTEXT: usize = 2;
+    let before = start.saturating_sub(CONTEXT);
     lines(' ', &old[before..start], paint.dim);
     lines('-', &old[start..old.len() - end], paint.bad);
     lines('+', &new[start..new.len() - end], paint.good);
-    lines(' ', &old[old.len() - end..][..end.min(AROUND)], paint.dim);
+    lines(' ', &old[old.len() - end..][..end.min(CONTEXT)], paint.dim);
     out
 }
 

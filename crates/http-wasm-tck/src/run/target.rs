@@ -144,11 +144,11 @@ impl<'a> Target<'a> {
 
     /// Checks that the host rejects the guest: it exits, or at least never serves.
     pub(super) async fn refuses(&mut self, case: &Case) -> Result<(), String> {
-        const LONG_ENOUGH: Duration = Duration::from_secs(10);
+        const TIMEOUT: Duration = Duration::from_secs(10);
         self.forget();
         let mut launched = self.start(&case.host)?;
         let start = Instant::now();
-        while start.elapsed() < LONG_ENOUGH {
+        while start.elapsed() < TIMEOUT {
             if let Some(status) = launched.exited() {
                 return if status.success() {
                     Err("the host rejects the guest: seen that it exited successfully".to_owned())
@@ -156,7 +156,7 @@ impl<'a> Target<'a> {
                     names_the_cause(case, &launched)
                 };
             }
-            let left = LONG_ENOUGH.saturating_sub(start.elapsed());
+            let left = TIMEOUT.saturating_sub(start.elapsed());
             let answer = send(&launched.address, self.options.http, &Request::default(), left).await;
             if answer.is_ok_and(|response| response.status < 500) {
                 return Err("the host rejects the guest: seen that it serves requests".to_owned());
