@@ -167,7 +167,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_build_that_is_stopped_ends_with_all_that_it_has_started() {
+    fn stopping_a_build_stops_all_processes_that_it_has_started() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pid");
         let builder = Builder::new("sleep 60 & echo $! > pid; wait".to_owned(), directory.path().to_owned());

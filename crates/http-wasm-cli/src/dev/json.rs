@@ -126,7 +126,7 @@ mod tests {
     use super::text_of;
 
     #[test]
-    fn text_stays_text_if_it_is_cut_and_other_bytes_are_escaped() {
+    fn truncated_text_is_still_shown_as_text_and_other_bytes_are_escaped() {
         assert_eq!(text_of("Grüße\n".as_bytes()), "Grüße\n");
         assert_eq!(text_of(&"Grü".as_bytes()[..3]), "Gr");
         assert_eq!(text_of(b"a\xffb"), "a\\xffb");

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn callers_lie_below_what_they_call_which_is_as_wide_as_its_share() {
+    fn a_function_is_as_wide_as_its_share_and_above_its_caller() {
         let mut stacks = Stacks::default();
         for (innermost, count) in [("<leaf>", 3), ("other", 1)] {
             for _ in 0..count {

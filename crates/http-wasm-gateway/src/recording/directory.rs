@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_their_directory_are_for_their_user_alone() {
+    fn files_and_their_directory_are_accessible_only_to_their_user() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("recordings");
         let mut directory = Directory::open(&path, 10, 1000).unwrap();

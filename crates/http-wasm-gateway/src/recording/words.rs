@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_becomes_another_of_the_same_length_and_kind_and_always_the_same() {
+    fn a_word_is_always_replaced_with_the_same_word_of_its_length_and_kind() {
         let masks = Masks::new([1; 32]);
         let masked = masks.word(b"aB3-xyz");
         assert_eq!((masked.len(), masked[3]), (7, b'-'));

@@ -161,7 +161,7 @@ fn buffer_response_passes_upgrades() {
 }
 
 #[test]
-fn what_is_held_for_the_guest_is_limited() {
+fn content_that_is_held_for_a_guest_is_limited() {
     let limits = Limits { replay_bytes: 1000, ..Limits::default() };
     let probe = guest()
         .features(BUFFER_RESPONSE)

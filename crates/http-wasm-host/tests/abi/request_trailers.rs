@@ -204,7 +204,7 @@ fn added_trailers_are_announced_beside_those_already_announced() {
 }
 
 #[test]
-fn removing_trailers_announces_nothing() {
+fn removing_trailers_does_not_announce_any() {
     let probe = proceeds("(call $remove_header 2 \"a\")").load();
     probe.run(request(), |next| {
         assert_eq!(header(&next.request, "trailer"), None);

@@ -181,7 +181,7 @@ fn trailers_can_be_added_to_a_body_that_the_guest_writes() {
 }
 
 #[test]
-fn removing_trailers_announces_nothing() {
+fn removing_trailers_does_not_announce_any() {
     for calls in [
         "(call $remove_header 3 \"a\")",
         "(call $read 1 10) (call $remove_header 3 \"a\") (call $remove_header 3 \"b\")",

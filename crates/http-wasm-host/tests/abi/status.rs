@@ -107,7 +107,7 @@ fn the_next_handlers_status_wins_over_one_set_before_next() {
 }
 
 #[test]
-fn the_status_set_in_handle_response_is_what_the_client_gets() {
+fn the_client_gets_the_status_set_in_handle_response() {
     let probe = guest()
         .features(2)
         .on_response("(call $set_status_code 418) (call $note (call $get_status_code))")

@@ -82,7 +82,7 @@ impl Begun {
 }
 
 #[test]
-fn what_a_guest_writes_is_sent_while_it_goes_on() {
+fn writes_are_sent_while_the_guest_is_still_running() {
     let probe =
         streams(&MARKS.replacen("(loop", r#"(call $set_header_value 1 "x-seen" "yes") (loop"#, 1)).load();
     let mut begun = begin(&probe, get(), "one", |host| host.response.headers.set(b"content-length", b"6"));

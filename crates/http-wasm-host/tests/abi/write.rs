@@ -186,7 +186,7 @@ fn a_body_can_be_written_to_a_request_without_one() {
 }
 
 #[test]
-fn chunked_framing_gives_way_to_the_length_of_a_written_body() {
+fn a_written_body_is_framed_by_its_length_instead_of_chunked() {
     let probe = proceeds("(call $write_body 0 \"new\")")
         .features(BUFFER_RESPONSE)
         .on_response("(call $write_body 1 \"newer\")")

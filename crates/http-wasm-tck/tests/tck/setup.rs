@@ -12,7 +12,7 @@ async fn without_a_target_nothing_runs() {
 }
 
 #[tokio::test]
-async fn a_host_that_does_not_forward_is_told_apart_from_one_without_the_guest() {
+async fn a_host_that_does_not_forward_is_distinguished_from_one_without_the_guest() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = against(nobody.to_string()).await;
     assert!(error.contains("tck backend"), "{error}");

@@ -111,7 +111,7 @@ async fn a_host_that_a_guest_sets_takes_effect_on_the_next_handler() {
 }
 
 #[tokio::test]
-async fn a_host_that_a_guest_sets_is_what_axum_sees() {
+async fn axum_sees_the_host_that_a_guest_sets() {
     let guest = around(NO_FEATURES, "(call $set_header_value (i32.const 0) {host} {other.example})", "");
     let router = Router::new().fallback(|uri: axum::http::Uri, headers: axum::http::HeaderMap| async move {
         format!("{:?} {}", uri.host(), headers["host"].to_str().unwrap())

@@ -120,7 +120,7 @@ fn damaged_modules_never_cause_a_panic() {
 }
 
 #[test]
-fn an_object_file_is_told_apart_from_a_module_that_kept_its_relocations() {
+fn an_object_file_is_distinguished_from_a_module_that_kept_its_relocations() {
     // Object files also export functions with clang's attribute `export_name`.
     for exports in ["", r#"(func (export "handle_request") (result i64) (i64.const 0))"#] {
         let object = format!(
