@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::model::{CodeCache, Config};
 
 impl Config {
-    /// Warnings about the permissions of the files that this configuration refers to, and of its own `file`. Empty if
-    /// there are none.
+    /// Warnings about the permissions of the files that this configuration refers to, and of the configuration's `file`
+    /// itself. Empty if there are none.
     pub fn permission_warnings(&self, file: Option<&Path>) -> Vec<String> {
         let mut warnings = Vec::new();
         let keys: BTreeSet<&Path> = self.keys().collect();

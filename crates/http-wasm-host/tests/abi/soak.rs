@@ -34,7 +34,7 @@ fn guests_replaced_under_traffic_leak_nothing() {
 }
 
 #[test]
-#[ignore = "started by the test above, in a process of its own"]
+#[ignore = "started by the test above, in a separate process"]
 fn in_its_own_process() {
     let cycles = std::env::var(CYCLES_VARIABLE).map_or(CYCLES, |cycles| cycles.parse().expect("a number"));
     let engine = Engine::new().expect("an engine can be made");

@@ -52,7 +52,7 @@ pub enum Host {
     /// Any that has the conformance guest loaded.
     #[default]
     Any,
-    /// A host of its own, started with this guest and configuration.
+    /// A separate host, started with this guest and configuration.
     Own {
         /// The variant of the guest.
         variant: Variant,

@@ -66,7 +66,7 @@ fn guests() -> Vec<(&'static str, Guest, bool)> {
 }
 
 #[test]
-#[ignore = "started by the test above, in a process of its own"]
+#[ignore = "started by the test above, in a separate process"]
 fn in_its_own_process() {
     let server = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let server = server.expect("a runtime can be made");

@@ -113,8 +113,7 @@ impl Traffic {
         was_paused
     }
 
-    /// Treats the end as acknowledged by the client: h2 has no timer of its own for the second GOAWAY of a graceful
-    /// shutdown.
+    /// Treats the end as acknowledged by the client: h2 has no timer for the second GOAWAY of a graceful shutdown.
     pub(super) fn end(&self) {
         self.ends.store(true, Ordering::Relaxed);
     }
