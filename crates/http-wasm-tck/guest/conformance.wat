@@ -336,6 +336,11 @@
           (i64.extend_i32_u (i32.sub (i32.const 0) (i32.wrap_i64 (global.get $last)))))
         (br $continue)))
 
+      ;; The capabilities: all of them.
+      (if (i32.eq (local.get $op) (i32.const 84)) (then
+        (global.set $last (i64.const 31))
+        (br $continue)))
+
       ;; Overflow the stack.
       (if (i32.eq (local.get $op) (i32.const 82)) (then
         (global.set $last (i64.extend_i32_u (call $deeper (i32.const 0))))

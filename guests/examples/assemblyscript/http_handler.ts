@@ -5,7 +5,11 @@
 //   export function handle_request(): u64 { return next(0); }
 //   export function handle_response(req_ctx: u32, is_error: u32): void {}
 //
-// Build it with `--use abort=`, or the module imports `env.abort`, which hosts don't have.
+// Build it with `--use abort=`, or the module imports `env.abort`, which hosts don't have, and with the runtime
+// `incremental`, the default: with the others nothing is ever freed.
+//
+// Texts are UTF-8; each byte of what isn't becomes U+FFFD, except ASCII. For header values, there are functions that
+// take and return bytes as they are.
 
 /** Kinds of headers. The first two are also kinds of bodies. */
 export const enum Kind { Request = 0, Response = 1, RequestTrailers = 2, ResponseTrailers = 3 }
@@ -86,11 +90,20 @@ export function headerNames(kind: Kind): string[] {
     buf = new ArrayBuffer(len);
     len = u32(abi_get_header_names(kind, changetype<usize>(buf), len));
   }
-  return list(buf, len);
+  const all = list(buf, len), names = new Array<string>(all.length);
+  for (let i = 0; i < all.length; i++) names[i] = text(all[i]);
+  return names;
 }
 
 /** The values of all headers with this name. */
 export function headers(kind: Kind, name: string): string[] {
+  const all = headerBytes(kind, name), texts = new Array<string>(all.length);
+  for (let i = 0; i < all.length; i++) texts[i] = text(all[i]);
+  return texts;
+}
+
+/** The same as bytes. */
+export function headerBytes(kind: Kind, name: string): ArrayBuffer[] {
   const bytes = String.UTF8.encode(name);
   const at = changetype<usize>(bytes), nameLen = bytes.byteLength;
   let buf = new ArrayBuffer(1024);
@@ -109,18 +122,37 @@ export function header(kind: Kind, name: string): string | null {
 }
 
 export function setHeader(kind: Kind, name: string, value: string): void {
-  const a = String.UTF8.encode(name), b = String.UTF8.encode(value);
-  abi_set_header_value(kind, changetype<usize>(a), a.byteLength, changetype<usize>(b), b.byteLength);
+  setHeaderBytes(kind, name, String.UTF8.encode(value));
+}
+
+export function setHeaderBytes(kind: Kind, name: string, value: ArrayBuffer): void {
+  const bytes = String.UTF8.encode(name);
+  abi_set_header_value(kind, changetype<usize>(bytes), bytes.byteLength, changetype<usize>(value), value.byteLength);
 }
 
 export function addHeader(kind: Kind, name: string, value: string): void {
-  const a = String.UTF8.encode(name), b = String.UTF8.encode(value);
-  abi_add_header_value(kind, changetype<usize>(a), a.byteLength, changetype<usize>(b), b.byteLength);
+  addHeaderBytes(kind, name, String.UTF8.encode(value));
+}
+
+export function addHeaderBytes(kind: Kind, name: string, value: ArrayBuffer): void {
+  const bytes = String.UTF8.encode(name);
+  abi_add_header_value(kind, changetype<usize>(bytes), bytes.byteLength, changetype<usize>(value), value.byteLength);
 }
 
 export function removeHeader(kind: Kind, name: string): void {
   const bytes = String.UTF8.encode(name);
   abi_remove_header(kind, changetype<usize>(bytes), bytes.byteLength);
+}
+
+/** How many bytes were read, and whether the body has ended. */
+export class Read {
+  constructor(public length: i32, public end: bool) {}
+}
+
+/** Fills `buf`, which must not be empty, from where the last call stopped; returns fewer bytes only at the end. */
+export function readBody(kind: Kind, buf: Uint8Array): Read {
+  const read = abi_read_body(kind, buf.dataStart, buf.length);
+  return new Read(i32(u32(read)), read >> 32 != 0);
 }
 
 /** The entire body; null if it is longer than `limit`. */
@@ -132,10 +164,10 @@ export function body(kind: Kind, limit: i32): Uint8Array | null {
       more.set(all);
       all = more;
     }
-    const read = abi_read_body(kind, all.dataStart + len, all.length - len);
-    len += i32(u32(read));
+    const read = readBody(kind, all.subarray(len));
+    len += read.length;
     if (len > limit) return null;
-    if (read >> 32 != 0) return all.subarray(0, len);
+    if (read.end) return all.subarray(0, len);
   }
 }
 
@@ -152,7 +184,20 @@ export function statusCode(): u32 { return abi_get_status_code(); }
 
 export function setStatusCode(status: u32): void { abi_set_status_code(status); }
 
-function text(bytes: ArrayBuffer): string { return String.UTF8.decode(bytes); }
+/** `String.UTF8.decode` doesn't validate: it makes "a" of C1 A1, and swallows the slash of E9 2F. */
+function text(bytes: ArrayBuffer): string {
+  const decoded = String.UTF8.decode(bytes), again = String.UTF8.encode(decoded);
+  const len = bytes.byteLength;
+  if (again.byteLength == len && memory.compare(changetype<usize>(again), changetype<usize>(bytes), len) == 0) {
+    return decoded;
+  }
+  let replaced = "";
+  for (let at = 0; at < len; at++) {
+    const byte = load<u8>(changetype<usize>(bytes) + at);
+    replaced += String.fromCharCode(byte < 0x80 ? byte : 0xfffd);
+  }
+  return replaced;
+}
 
 /** Calls `get` again with a larger buffer if the value didn't fit. */
 function value(get: (buf: usize, limit: u32) => u32): ArrayBuffer {
@@ -166,12 +211,12 @@ function value(get: (buf: usize, limit: u32) => u32): ArrayBuffer {
 }
 
 /** Splits values that are each followed by a NUL. */
-function list(buf: ArrayBuffer, len: u32): string[] {
-  const bytes = Uint8Array.wrap(buf), all: string[] = [];
+function list(buf: ArrayBuffer, len: u32): ArrayBuffer[] {
+  const bytes = Uint8Array.wrap(buf), all: ArrayBuffer[] = [];
   let start = 0;
   for (let at = 0; at < i32(len); at++) {
     if (bytes[at] != 0) continue;
-    all.push(text(buf.slice(start, at)));
+    all.push(buf.slice(start, at));
     start = at + 1;
   }
   return all;

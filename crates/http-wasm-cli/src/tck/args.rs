@@ -68,6 +68,11 @@ pub(crate) struct TckRunArgs {
     #[arg(long = "self")]
     pub(crate) own: bool,
 
+    /// Conformance guest for started hosts, such as one built with a language's bindings; skips what it can't express
+    /// [default: the kit's own]
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub(crate) guest: Option<PathBuf>,
+
     /// Log file of started hosts [default: their stdout and stderr]
     #[arg(long, value_name = "FILE", conflicts_with = "own")]
     pub(crate) log_file: Option<PathBuf>,

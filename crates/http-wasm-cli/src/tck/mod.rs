@@ -65,6 +65,7 @@ async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
     let options = Options {
         address: args.url.map(|url| url.0),
         launch,
+        guest: args.guest,
         log_file: args.log_file,
         http: args.http.into(),
         filter: args.filter.map(run::Filter::new),

@@ -100,6 +100,50 @@ fn the_conformance_guest_is_written_as_text_and_in_variants() {
     assert!(text(&output.stderr).contains("early-get-method"), "{}", text(&output.stderr));
 }
 
+/// A guest of one's own, such as one on a language's binding.
+#[test]
+fn a_guest_is_tested_and_skips_what_it_is_not_capable_of() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("guest.wat");
+    let wat = text(&tck(&["guest", "-o", "-", "--wat"]).stdout);
+    let tested = |wat: &str, filter: &str| {
+        std::fs::write(&file, wat).expect("the file takes it");
+        tck(&["run", "--self", "--guest", &file.to_string_lossy(), "--filter", filter])
+    };
+    let skipped =
+        |output: &Output| text(&output.stdout).lines().filter(|line| line.starts_with("skip")).count();
+
+    let output = tested(&wat, "limits/get-uri/*");
+    assert!(output.status.success() && skipped(&output) == 0, "{}", text(&output.stdout));
+    let incapable = wat.replace("(i64.const 31)", "(i64.const 29)");
+    assert_ne!(wat, incapable);
+    let output = tested(&incapable, "limits/get-uri/*");
+    let table = text(&output.stdout);
+    assert!(output.status.success() && skipped(&output) == 8, "{table}");
+    assert!(table.contains("the guest can't express it: the case reads a value into a buffer"), "{table}");
+    // The variants have other exports, or do something at start-up.
+    let table = text(&tested(&wat, "start/initialize/runs").stdout);
+    assert!(table.contains("needs the variant `initialize` of the kit's own guest"), "{table}");
+
+    // A guest that gets something wrong fails.
+    let broken = wat.replace("(call $get_uri ", "(call $get_method ");
+    assert_ne!(wat, broken);
+    let output = tested(&broken, "uri/get/*");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_guest_that_is_not_a_conformance_guest_exits_with_70_and_says_so() {
+    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guests/examples/wat/guest.wat");
+    let output = tck(&["run", "--self", "--guest", guest]);
+    assert_eq!(output.status.code(), Some(70));
+    let error = text(&output.stderr);
+    assert!(error.contains("guest.wat can't be used as the conformance guest: "), "{error}");
+    let output = tck(&["run", "--self", "--guest", "missing.wasm"]);
+    assert_eq!(output.status.code(), Some(70));
+    assert!(text(&output.stderr).contains("missing.wasm"), "{}", text(&output.stderr));
+}
+
 /// A kit that passes everything proves nothing, so each kind of expectation must be able to fail.
 #[tokio::test]
 async fn cases_with_wrong_expectations_fail() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::check::Check;
 use crate::backend::{ANSWER, ID, Reply};
 use crate::client::Request;
-use crate::guest::Function;
+use crate::guest::{Capabilities, Function};
 use crate::payload::Payload;
 use crate::script::{AFTER_HEADER, BEFORE_HEADER, Mode, Script, script};
 use crate::text::to_hex;
@@ -30,6 +30,9 @@ pub(crate) struct Sent {
     pub(crate) id: String,
     pub(crate) request: Request,
 }
+
+/// The `req_ctx` of a request that the guest answers, unless a case is about it. Guests need not return it.
+const STOPPED: u32 = 7;
 
 /// Where the guest reports its results.
 const IN_REQUEST: u32 = 0;
@@ -114,7 +117,7 @@ impl Exchange {
 
     /// The guest responds itself.
     pub fn stops(self) -> Self {
-        self.stops_with(7)
+        self.stops_with(STOPPED)
     }
 
     /// The guest responds itself, and returns this `req_ctx`, which is ignored.
@@ -150,6 +153,15 @@ impl Exchange {
 
     pub(crate) fn checks(&self) -> &[Check] {
         &self.checks
+    }
+
+    /// What a guest needs in order to take part.
+    pub(super) fn needs(&self) -> Capabilities {
+        let needs = self.before.needs() | self.after.needs();
+        match self.stops {
+            None | Some(STOPPED) => needs,
+            Some(_) => needs | Capabilities::RESULTS,
+        }
     }
 
     pub(super) fn scripts(&self) -> (&Script, &Script) {

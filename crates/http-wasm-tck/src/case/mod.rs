@@ -13,8 +13,9 @@ use std::fmt;
 pub use self::check::{Check, Phase};
 pub use self::exchange::Exchange;
 pub(crate) use self::observed::Observed;
+pub(crate) use self::report::value;
 pub use crate::client::Http;
-use crate::guest::{Function, Variant};
+use crate::guest::{Capabilities, Function, Variant};
 
 /// The section of the ABI's description that a case is based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,6 +158,16 @@ impl Case {
     /// How the reference host differs, if it does.
     pub fn difference(&self) -> Option<&'static str> {
         self.differs.as_ref().map(|difference| difference.what)
+    }
+
+    /// What a guest needs in order to take part.
+    pub(crate) fn needs(&self) -> Capabilities {
+        match &self.plan {
+            Plan::InTurn(exchanges) | Plan::Together(exchanges) => {
+                exchanges.iter().fold(Capabilities::default(), |needs, exchange| needs | exchange.needs())
+            }
+            Plan::Refused => Capabilities::default(),
+        }
     }
 
     /// The functions that its scripts call, and when.

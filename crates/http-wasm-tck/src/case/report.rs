@@ -23,6 +23,14 @@ pub(super) fn compare(hex: &[u8], expected: &[Expected]) -> Result<(), Mismatch>
     expected.iter().zip(&entries).try_for_each(|(expected, entry)| check(expected, entry))
 }
 
+/// The value in a report that consists of one.
+pub(crate) fn value(hex: &[u8]) -> Option<u64> {
+    match from_hex(hex).and_then(|bytes| parse(&bytes))?[..] {
+        [Entry::Value(value)] => Some(value),
+        _ => None,
+    }
+}
+
 fn parse(mut bytes: &[u8]) -> Option<Vec<Entry>> {
     let mut entries = Vec::new();
     while let Some((tag, rest)) = bytes.split_first() {

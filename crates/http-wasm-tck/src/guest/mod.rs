@@ -1,10 +1,12 @@
 //! The conformance guest, generated from the template `guest/conformance.wat`.
 
+mod capabilities;
 mod functions;
 mod variant;
 
 use std::fmt::Write as _;
 
+pub use self::capabilities::Capabilities;
 pub use self::functions::{Answer, Function, Param};
 pub use self::variant::{Start, UnknownVariant, Variant};
 

@@ -21,6 +21,7 @@ pub use self::output::{Summary, json, junit, row, table_head};
 use self::target::Target;
 use crate::backend::Backend;
 use crate::case::{Case, Host, Plan};
+use crate::guest::{Capabilities, Variant};
 
 /// Runs the cases, and reports each outcome as soon as it is available.
 ///
@@ -34,18 +35,23 @@ pub async fn run(
     if options.address.is_none() && options.launch.is_none() {
         return Err(RunError::NoTarget);
     }
-    if let Some(address) = &options.address {
-        preflight::check(address, options.http, options.timeout).await.map_err(RunError::Setup)?;
-    }
+    let running = match &options.address {
+        Some(address) => {
+            let checked = preflight::check(address, options.http, options.timeout).await;
+            Some(checked.map_err(RunError::Setup)?)
+        }
+        None => None,
+    };
     let backend = match &options.launch {
         None => None,
         Some(_) => Some(OwnBackend::start().await.map_err(RunError::Backend)?),
     };
     let mut target = Target::new(options, backend.as_ref().map(|backend| backend.address))?;
+    let started = target.capabilities().await.map_err(RunError::Setup)?;
     let mut outcomes = Vec::new();
     for case in cases.iter().filter(|case| options.filter.as_ref().is_none_or(|f| f.matches(case.id()))) {
         let start = Instant::now();
-        let verdict = match skipped(case, options) {
+        let verdict = match skipped(case, options).or_else(|| incapable(case, options, running, started)) {
             Some(why) => Verdict::Skipped(why),
             None => verdict(case, &mut target).await,
         };
@@ -72,6 +78,23 @@ fn skipped(case: &Case, options: &Options) -> Option<String> {
     let needs_own = matches!(case.host(), Host::Own { .. });
     (needs_own && options.launch.is_none())
         .then(|| "needs its own host: pass a command that starts one with --launch".to_owned())
+}
+
+/// Why the guest can't take part in a case; `running` is what that of the host at the address is capable of.
+fn incapable(
+    case: &Case,
+    options: &Options,
+    running: Option<Capabilities>,
+    started: Capabilities,
+) -> Option<String> {
+    let capabilities = match case.host() {
+        Host::Any => running.unwrap_or(started),
+        Host::Own { variant, .. } if options.guest.is_some() && *variant != Variant::Conformance => {
+            return Some(format!("needs the variant `{variant}` of the kit's own guest"));
+        }
+        Host::Own { .. } => started,
+    };
+    capabilities.lacking(case.needs()).map(|what| format!("the guest can't express it: the case {what}"))
 }
 
 async fn verdict(case: &Case, target: &mut Target<'_>) -> Verdict {

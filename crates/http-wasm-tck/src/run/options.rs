@@ -27,6 +27,9 @@ pub struct Options {
     pub address: Option<String>,
     /// How to start the host under test: for cases that need their own, and for all if there is no address.
     pub launch: Option<LaunchCommand>,
+    /// The conformance guest for started hosts, if that isn't the kit's own: one that was written with some language's
+    /// bindings. Cases that it can't take part in are skipped.
+    pub guest: Option<PathBuf>,
     /// Where started hosts write their log, if that is neither stdout nor stderr.
     pub log_file: Option<PathBuf>,
     /// Which HTTP version to use.
@@ -44,6 +47,7 @@ impl Default for Options {
         Self {
             address: None,
             launch: None,
+            guest: None,
             log_file: None,
             http: Http::One,
             filter: None,

@@ -10,10 +10,11 @@ use tempfile::TempDir;
 
 use super::launch::{Launched, Setting};
 use super::options::{Options, Profile, RunError};
+use super::preflight;
 use super::probe::fetch;
 use crate::case::{Case, Check, Exchange, Host, Observed, Plan};
 use crate::client::{Request, send};
-use crate::guest::{self, Variant};
+use crate::guest::{self, Capabilities, Variant};
 
 /// How long a line may take to appear in the log.
 const LOG_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,7 +45,7 @@ impl<'a> Target<'a> {
     pub(super) async fn exchange(&mut self, case: &Case) -> Result<(), String> {
         let address = match (&self.options.address, &case.host) {
             (Some(address), Host::Any) => address.clone(),
-            _ => self.launch(case).await?,
+            (_, host) => self.launch(host).await?,
         };
         match &case.plan {
             Plan::InTurn(exchanges) => {
@@ -94,9 +95,18 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The address of a host for the case.
-    async fn launch(&mut self, case: &Case) -> Result<String, String> {
-        let wanted = match &case.host {
+    /// What the guest of started hosts is capable of.
+    pub(super) async fn capabilities(&mut self) -> Result<Capabilities, String> {
+        let Some(guest) = &self.options.guest else { return Ok(Capabilities::all()) };
+        let failed = format!("{} can't be used as the conformance guest", guest.display());
+        let address = self.launch(&Host::Any).await.map_err(|error| format!("{failed}: {error}"))?;
+        let asked = preflight::capabilities(&address, self.options.http, self.options.timeout).await;
+        asked.map_err(|seen| format!("{failed}: asked for its capabilities, it answers with {seen}"))
+    }
+
+    /// The address of a host for a case.
+    async fn launch(&mut self, host: &Host) -> Result<String, String> {
+        let wanted = match host {
             Host::Any => Host::Own { variant: Variant::Conformance, config: Vec::new() },
             own @ Host::Own { .. } => own.clone(),
         };
@@ -123,8 +133,13 @@ impl<'a> Target<'a> {
             return Err("there is no command to start a host".to_owned());
         };
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let wasm = guest::wasm(variant).map_err(|error| format!("the guest is broken: {error}"))?;
-        let guest = self.file(&format!("{variant}-{count}.wasm"), &wasm)?;
+        let guest = match &self.options.guest {
+            Some(guest) => guest.clone(),
+            None => {
+                let wasm = guest::wasm(variant).map_err(|error| format!("the guest is broken: {error}"))?;
+                self.file(&format!("{variant}-{count}.wasm"), &wasm)?
+            }
+        };
         let config = self.file(&format!("config-{count}"), config)?;
         let setting = Setting {
             guest: &guest,

@@ -6,7 +6,7 @@
 
 mod verbs;
 
-use crate::guest::Function;
+use crate::guest::{Capabilities, Function, Param};
 use crate::text::{shown, to_hex};
 
 /// Header kinds of the ABI.
@@ -110,6 +110,9 @@ pub struct Script {
     steps: Vec<Step>,
     called: Vec<Function>,
     of: String,
+    needs: Capabilities,
+    /// The `buf_limit` of the last call, if it is known and not `read_body`'s.
+    limit: Option<u32>,
 }
 
 /// `count_len`: this many values of this many bytes in total, each with its NUL.
@@ -136,6 +139,11 @@ impl Script {
     /// The same with any number of operands.
     pub fn call_with(mut self, function: Function, args: &[Arg]) -> Self {
         self.called.push(function);
+        self.needs |= Capabilities::needed_for(function, args);
+        self.limit = match args.last() {
+            Some(Arg::N(limit)) if function.params().last() == Some(&Param::BufLimit) => Some(*limit),
+            _ => None,
+        };
         let shown: Vec<String> = args.iter().map(show).collect();
         self.of = format!("{}({})", function.name(), shown.join(", "));
         self.op(function.op(), args)
@@ -148,6 +156,9 @@ impl Script {
 
     /// The result of the last call must be one of these.
     pub fn gives_one_of(mut self, values: &[u64]) -> Self {
+        if self.limit.is_some_and(|limit| values.iter().any(|&value| value as u32 > limit)) {
+            self.needs |= Capabilities::LIMITS;
+        }
         let expected = Expected { of: self.of.clone(), what: ExpectedResult::Value(values.to_vec()) };
         self.steps.push(Step::Value(expected, values.to_vec()));
         self
@@ -175,6 +186,11 @@ impl Script {
         self.steps.is_empty()
     }
 
+    /// What a guest needs in order to run it.
+    pub(crate) fn needs(&self) -> Capabilities {
+        self.needs
+    }
+
     /// The functions that it calls.
     pub fn functions(&self) -> &[Function] {
         &self.called
@@ -184,6 +200,8 @@ impl Script {
     pub fn then(mut self, other: Self) -> Self {
         self.steps.extend(other.steps);
         self.called.extend(other.called);
+        self.needs |= other.needs;
+        self.limit = other.limit;
         self.of = other.of;
         self
     }

@@ -1,7 +1,7 @@
 //! The steps of scripts: the ABI's functions as cases use them, and the interpreter's own operations.
 
 use super::{Arg, Content, Script, count_len, eof_len};
-use crate::guest::{FREE, Function};
+use crate::guest::{Capabilities, FREE, Function};
 use crate::payload::{Payload, pattern};
 
 impl Script {
@@ -108,7 +108,10 @@ impl Script {
     }
 
     /// Sets the result of `handle_request`.
-    pub fn proceed(self, next: u32, req_ctx: u32) -> Self {
+    pub fn proceed(mut self, next: u32, req_ctx: u32) -> Self {
+        if next > 1 {
+            self.needs |= Capabilities::RESULTS;
+        }
         self.op(71, &[next.into(), req_ctx.into()])
     }
 
@@ -157,6 +160,7 @@ impl Script {
     /// Grows the memory, whose previous size in pages must be `before`.
     pub fn grow(mut self, pages: u32, before: u64) -> Self {
         self.of = "memory.grow".to_owned();
+        self.needs |= Capabilities::MEMORY;
         self.op(79, &[pages.into()]).gives(before)
     }
 
@@ -164,6 +168,11 @@ impl Script {
     pub fn wasi(mut self, op: u8, name: &str, args: &[Arg]) -> Self {
         self.of = name.to_owned();
         self.op(op, args).gives(0)
+    }
+
+    /// Asks for the guest's [`Capabilities`].
+    pub(crate) fn capabilities(self) -> Self {
+        self.op(84, &[]).gives_one_of(&[])
     }
 
     /// Stores 32 bits.
