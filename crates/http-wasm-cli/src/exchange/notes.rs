@@ -6,11 +6,19 @@ use http_wasm_tower::Phase;
 
 use super::entry::{Answer, CallEntry, EntryKind};
 use super::played::Played;
+use super::seen::Content;
 
 /// Adds the notes that follow from the whole exchange.
 pub(crate) fn add(played: &mut Played) {
     let outcome = outcome(played);
     let answered = answered_headers(played);
+    let added = Added::of(played);
+    let encodings = [
+        encoding(played.request.as_ref().map(|request| &request.content)),
+        encoding(played.response.as_ref().map(|response| &response.content)),
+    ];
+    let status = played.response.as_ref().map(|response| response.status);
+    let mut answered_with = None;
     let mut calls = 0;
     let mut replaced = Replaced::default();
     let writes_request = played.entries.iter().any(|entry| match &entry.kind {
@@ -28,7 +36,18 @@ pub(crate) fn add(played: &mut Played) {
                 if writes_request && entry.note.as_deref().is_some_and(|note| note.starts_with("consumed")) {
                     entry.note = None;
                 }
-                replaced.on(call).or_else(|| on_early_call(call, outcome, &answered))
+                let early = || on_early_call(call, outcome, &answered);
+                let compressed = || on_compressed_body(call, &encodings);
+                let bodiless = || on_body_of(status, call, outcome);
+                let note = bodiless().or_else(|| replaced.on(call)).or_else(early);
+                note.or_else(compressed).or_else(|| added.on(call))
+            }
+            EntryKind::Answered { status } => {
+                answered_with = *status;
+                None
+            }
+            EntryKind::Returned { phase: Phase::Response, error: None, .. } => {
+                on_response_ignored(calls, answered_with)
             }
             EntryKind::Returned { phase, proceeds, req_ctx, error: None, .. } => {
                 on_return(*phase, *proceeds, *req_ctx, calls)
@@ -70,6 +89,80 @@ fn answered_headers(played: &Played) -> HashMap<String, Vec<String>> {
         names.map(|name| (name.as_str().to_owned(), response.content.values(name.as_str())))
     });
     headers.collect()
+}
+
+/// The values that the guest has added to headers that the next handler got with other values as well, by name.
+struct Added(HashMap<String, Vec<String>>);
+
+impl Added {
+    /// Headers that every party on the way adds to.
+    const USUAL: [&str; 3] = ["forwarded", "via", "x-forwarded-for"];
+
+    fn of(played: &Played) -> Self {
+        let mut added = HashMap::<String, Vec<String>>::new();
+        for entry in &played.entries {
+            if let EntryKind::Call(call) = &entry.kind
+                && call.changes() == Some("request")
+                && let (Some(name), Some(value)) = (call.bytes_of("name"), call.bytes_of("value"))
+            {
+                let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+                added.entry(name).or_default().push(String::from_utf8_lossy(value).into_owned());
+            }
+        }
+        let others = added.into_iter().filter_map(|(name, own)| {
+            let mut others = played.request.as_ref()?.content.values(&name);
+            others.retain(|value| !own.contains(value));
+            (!others.is_empty() && !Self::USUAL.contains(&&*name)).then_some((name, others))
+        });
+        Self(others.collect())
+    }
+
+    fn on(&self, call: &CallEntry) -> Option<String> {
+        if call.function != "add_header_value" || call.changes() != Some("request") || !call.succeeded() {
+            return None;
+        }
+        let others = self.0.get(&String::from_utf8_lossy(call.bytes_of("name")?).to_ascii_lowercase())?;
+        Some(format!(
+            "the next handler gets the request's own value too ({:?}); set_header_value replaces it",
+            others.join(", ")
+        ))
+    }
+}
+
+/// The encoding of a body, if it has one.
+fn encoding(content: Option<&Content>) -> Option<String> {
+    let encodings = content?.values("content-encoding").join(", ");
+    (!encodings.is_empty() && encodings != "identity").then_some(encodings)
+}
+
+/// A note on reading a body whose content the guest can't see. `encodings` are those of the request and the response.
+fn on_compressed_body(call: &CallEntry, encodings: &[Option<String>; 2]) -> Option<String> {
+    let (encoding, advice) = match (call.function, call.word("kind")?, call.phase?) {
+        ("read_body", "request", Phase::Request) => (&encodings[0], ""),
+        ("read_body", "response", Phase::Response) => {
+            (&encodings[1], "; remove accept-encoding from the request to get it uncompressed")
+        }
+        _ => return None,
+    };
+    let encoding = encoding.as_ref()?;
+    let read = matches!(&call.answer, Some(Answer::Body { bytes, .. }) if !bytes.is_empty());
+    read.then(|| format!("the body is compressed (content-encoding: {encoding}){advice}"))
+}
+
+/// A note on writing a body for a response that can't have one.
+fn on_body_of(status: Option<u16>, call: &CallEntry, outcome: Outcome) -> Option<String> {
+    let status = status.filter(|status| matches!(status, 204 | 205 | 304))?;
+    let counts = call.phase == Some(Phase::Response) || outcome == Outcome::Stops;
+    let writes = call.function == "write_body" && call.changes() == Some("response") && call.succeeded();
+    (counts && writes).then(|| format!("no effect: a response with status {status} has no body"))
+}
+
+/// A note on a `handle_response` that did nothing about an error that the next handler responded with.
+fn on_response_ignored(calls: usize, status: Option<u16>) -> Option<String> {
+    let status = status.filter(|status| calls == 0 && *status >= 500)?;
+    Some(format!(
+        "nothing was done: is_error is only set if there is no response, and this one has status {status}"
+    ))
 }
 
 /// A note on a call that changes a message in `handle_request`.

@@ -4,7 +4,7 @@ use super::{of, traced};
 
 /// Checks that the trace contains all of `parts`, in this order.
 #[track_caller]
-fn explains(trace: &str, parts: &[&str]) {
+pub(super) fn explains(trace: &str, parts: &[&str]) {
     let mut rest = trace;
     for part in parts {
         match rest.find(part) {

@@ -1,6 +1,7 @@
 //! Commands for authors of guests: `new`, `run`, `test` and `profile`.
 
 mod broken;
+mod mistakes;
 mod new;
 mod profile;
 mod run;
@@ -22,6 +23,8 @@ const PRELUDE: &str = r#"
   (import "http_handler" "log" (func $log (param i32 i32 i32)))
   (import "http_handler" "get_header_values" (func $values (param i32 i32 i32 i32 i32) (result i64)))
   (import "http_handler" "set_header_value" (func $set (param i32 i32 i32 i32 i32)))
+  (import "http_handler" "add_header_value" (func $add (param i32 i32 i32 i32 i32)))
+  (import "http_handler" "set_method" (func $set_method (param i32 i32)))
   (import "http_handler" "remove_header" (func $remove (param i32 i32 i32)))
   (import "http_handler" "read_body" (func $read (param i32 i32 i32) (result i64)))
   (import "http_handler" "write_body" (func $write (param i32 i32 i32)))
@@ -29,7 +32,8 @@ const PRELUDE: &str = r#"
   (memory (export "memory") 1)
   (data (i32.const 0) "x-user") (data (i32.const 32) "ann") (data (i32.const 64) "x_user")
   (data (i32.const 96) "content-type") (data (i32.const 128) "text/html") (data (i32.const 160) "content-length")
-  (data (i32.const 192) "12") (data (i32.const 224) "prefix: ") (data (i32.const 256) "http://other/new")"#;
+  (data (i32.const 192) "12") (data (i32.const 224) "prefix: ") (data (i32.const 256) "http://other/new")
+  (data (i32.const 288) "get") (data (i32.const 320) "via")"#;
 
 /// A guest with these function bodies. That of `handle_request` ends with its result.
 fn of(on_request: &str, on_response: &str) -> NamedTempFile {

@@ -1,4 +1,4 @@
-//! Notes that explain why a host call has less effect than the guest's author may expect.
+//! Notes that explain why a host call has less effect than the guest's author may expect, or why it trapped.
 
 use std::borrow::Cow;
 
@@ -6,9 +6,13 @@ use crate::abi::{BodyKind, Features, HeaderKind, Phase};
 use crate::exchange::{can_be_name, has_no_effect};
 use crate::trace::{Argument, CallResult, TracedCall};
 
-/// The note on a successful call. `found` is whether the header to remove exists.
+/// The note on a call. `found` is whether the header to remove exists.
 pub(super) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, str>> {
-    let CallResult::Returned(result) = call.result else { return None };
+    let result = match call.result {
+        CallResult::Returned(result) => result,
+        CallResult::Trapped(_) => return likely_cause(call),
+        CallResult::Waits => return None,
+    };
     let name = match call.argument("name") {
         Some(Argument::Bytes(name)) => name,
         _ => &[],
@@ -21,6 +25,9 @@ pub(super) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, st
         "remove_header" if has_no_effect(name) => {
             "no effect: the host frames messages and manages connections itself"
         }
+        "remove_header" | "get_header_values" if ends_with_nul(name) => {
+            return Some(format!("finds nothing: {}", counts_nul("name")).into());
+        }
         "remove_header" | "get_header_values" if !can_be_name(name) => {
             "finds nothing: no header can have this name"
         }
@@ -28,6 +35,10 @@ pub(super) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, st
         "log" if matches!(call.argument("level"), Some(Argument::Level(level)) if !(-1..=2).contains(&level)) => {
             "not logged: the level is none of debug (-1), info (0), warn (1) and error (2)"
         }
+        "set_uri" if is_absolute(call.argument("uri")) => {
+            "only its path and query are used: scheme and authority can't be changed, nor the next handler chosen"
+        }
+        "set_method" => return method(call),
         "get_status_code" if call.phase == Some(Phase::Request) => OWN_RESPONSE,
         "read_body" => return body(call, result),
         _ => return values(call, result, name),
@@ -37,6 +48,45 @@ pub(super) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, st
 
 const OWN_RESPONSE: &str =
     "the next handler hasn't been called yet: this is what the guest itself has set so far";
+
+/// The mistake that a call has probably trapped for.
+fn likely_cause(call: &TracedCall<'_>) -> Option<Cow<'static, str>> {
+    call.arguments().find_map(|(name, argument)| match argument {
+        Argument::Bytes(bytes) if ends_with_nul(bytes) && !matches!(name, "body" | "message") => {
+            Some(counts_nul(name).into())
+        }
+        Argument::OutOfBounds { offset, .. } | Argument::Buffer { offset, .. }
+            if offset.cast_signed() < 0 && offset as usize >= call.memory.len() =>
+        {
+            Some("the address is negative: a local variable that is too large for the stack?".into())
+        }
+        _ => None,
+    })
+}
+
+fn ends_with_nul(text: &[u8]) -> bool {
+    text.ends_with(b"\0")
+}
+
+fn counts_nul(argument: &str) -> String {
+    format!("the length of the {argument} counts the NUL at its end; pass the length without it")
+}
+
+/// Whether this argument is a URI with a scheme.
+fn is_absolute(uri: Option<Argument<'_>>) -> bool {
+    let Some(Argument::Bytes(uri)) = uri else { return false };
+    let scheme = uri.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    scheme > 0 && uri[scheme..].starts_with(b"://")
+}
+
+/// The note on setting a method that is a common one except for its case.
+fn method(call: &TracedCall<'_>) -> Option<Cow<'static, str>> {
+    const COMMON: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let Some(Argument::Bytes(method)) = call.argument("method") else { return None };
+    let common = COMMON.iter().find(|its| its.as_bytes().eq_ignore_ascii_case(method))?;
+    let differs = common.as_bytes() != method;
+    differs.then(|| format!("methods are case-sensitive: this isn't {common}").into())
+}
 
 /// Whether the call sets `content-length: 0`, the only framing header with an effect.
 fn empties_body(call: &TracedCall<'_>) -> bool {
