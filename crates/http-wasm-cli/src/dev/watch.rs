@@ -150,9 +150,9 @@ impl Seen {
     }
 }
 
-/// Whether editors, tests or builds write files with such names.
+/// Whether editors, tests, builds or a redirected `dev` write files with such names.
 fn is_ignored(name: &str) -> bool {
-    name.starts_with('.') || [".wasm", ".o", "~"].iter().any(|end| name.ends_with(end))
+    name.starts_with('.') || [".wasm", ".o", ".log", ".out", "~"].iter().any(|end| name.ends_with(end))
 }
 
 fn stamp(found: &Metadata) -> Option<Stamp> {
@@ -178,9 +178,15 @@ mod tests {
             grow(&at(name));
         }
         let mut watcher = Watcher::new(Some(directory.path().to_owned()), vec![at("guest.wasm")]);
-        for name in
-            ["target/x.rs", ".git/index", "node_modules/a/b.js", "src/.lib.rs.swp", "src/lib.rs~", "a.o"]
-        {
+        for name in [
+            "target/x.rs",
+            ".git/index",
+            "node_modules/a/b.js",
+            "src/.lib.rs.swp",
+            "src/lib.rs~",
+            "a.o",
+            "dev.log",
+        ] {
             grow(&at(name));
         }
         grow(&at("guest.wasm"));

