@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Guess:   String.UTF8.decode turns bytes that aren't UTF-8 into U+FFFD, as TextDecoder does, or throws.
-# Reality: it doesn't look whether they are. C1 A1, an overlong form, becomes "a". A byte above BF takes the next one to three
-#          as its continuation whatever they are: E9 2F 61, Latin-1 for "é/a", becomes one character, without the slash. Near
-#          the end of the buffer, what is left of a sequence is dropped.
-# Matters: header values and URIs are bytes that a client chooses. A guest that compares what it has decoded sees "/admin" where
-#          the next handler gets other bytes, or doesn't see a slash that is there. Validate first: a text is UTF-8 if encoding
-#          it again gives the same bytes.
+# Expected: String.UTF8.decode replaces bytes that aren't UTF-8 with U+FFFD, as TextDecoder does, or throws.
+# Actual:   It doesn't validate. C1 A1, an overlong form, becomes "a". A byte above BF takes the next one to three bytes
+#           for its continuation, whatever they are: E9 2F 61, Latin-1 for "é/a", becomes one character, without the
+#           slash. At the end of the buffer, an incomplete sequence is dropped.
+# Impact:   A client chooses the bytes of header values and URIs. A guest that compares decoded text sees "/admin" where
+#           the next handler gets other bytes, or doesn't see a slash that is there. Validate first: bytes are UTF-8 if
+#           encoding the decoded text gives the same bytes.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -35,6 +35,6 @@ WebAssembly.instantiate(require('node:fs').readFileSync('guest.wasm')).then(({ i
 })
 JS
 echo "tool:      AssemblyScript 0.28.20, run by Node $(node --version)"
-echo 'guess:     what is not UTF-8 becomes U+FFFD'
-echo 'behaviour: it becomes other text'
+echo 'expected:  what is not UTF-8 becomes U+FFFD'
+echo 'actual:    it becomes other text'
 node try.js && echo "stands" || { echo "changed"; exit 1; }
