@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Expected: String.UTF8.decode replaces bytes that aren't UTF-8 with U+FFFD, as TextDecoder does, or throws.
-# Actual:   It doesn't validate. C1 A1, an overlong form, becomes "a". A byte above BF takes the next one to three bytes
-#           for its continuation, whatever they are: E9 2F 61, Latin-1 for "é/a", becomes one character, without the
+# Actual:   It doesn't validate. C1 A1, an overlong form, becomes "a". A byte above BF uses the next one to three bytes
+#           as its continuation, whatever they are: E9 2F 61, Latin-1 for "é/a", becomes one character, without the
 #           slash. At the end of the buffer, an incomplete sequence is dropped.
-# Impact:   A client chooses the bytes of header values and URIs. A guest that compares decoded text sees "/admin" where
-#           the next handler gets other bytes, or doesn't see a slash that is there. Validate first: bytes are UTF-8 if
+# Impact:   Clients choose the bytes of header values and URIs. A guest that compares decoded text sees "/admin" where
+#           the next handler gets other bytes, or doesn't see a slash that exists. Validate first: bytes are UTF-8 if
 #           encoding the decoded text gives the same bytes.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT

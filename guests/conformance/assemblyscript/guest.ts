@@ -1,13 +1,13 @@
-// The conformance guest on the binding for AssemblyScript. See ../README.md for scripts, operations and reports.
+// The conformance guest for the AssemblyScript binding. See ../README.md for scripts, operations and reports.
 //
-// The binding passes strings and buffers, so the memory that scripts are about is an array.
+// The binding passes strings and buffers, so the memory of scripts is an array.
 import * as http from "../../examples/assemblyscript/http_handler";
 import { Feature, Kind, Level } from "../../examples/assemblyscript/http_handler";
 
 const SCRIPT_AT: u32 = 0x11000;
 const SCRIPT_SIZE: i32 = 32768;
 
-// What the binding can pass. Buffers and pointers are its own, and texts are UTF-8.
+// What the binding can pass. It has its own buffers and pointers, and strings are UTF-8.
 const CAPABILITIES: u64 = 8;
 
 const MEMORY = new Uint8Array(0x300000);
@@ -27,7 +27,7 @@ function need(holds: bool): void { if (!holds) unreachable(); }
 
 function pack(high: u32, low: u32): u64 { return u64(high) << 32 | u64(low); }
 
-/** A piece of memory, from the operand with this number and its length in the next one. */
+/** The memory at the address in the operand with this number. Its length is in the next one. */
 function slice(i: i32): Uint8Array {
   need(u64(arg[i]) + arg[i + 1] <= u64(MEMORY.length));
   return MEMORY.subarray(arg[i], arg[i] + arg[i + 1]);
@@ -93,7 +93,7 @@ function operands(count: i32): void {
   }
 }
 
-/** How many operands an operation has; a string is two. */
+/** The number of operands of an operation; a string is two. */
 function count(op: u32): i32 {
   if (op == 1 || op == 4 || op == 19 || op == 73 || op == 74 || op == 77 || op == 78 || op == 80) return 1;
   if (op == 2 || (op >= 5 && op <= 10) || op == 65 || op == 69 || op == 71 || op == 81) return 2;
@@ -102,7 +102,7 @@ function count(op: u32): i32 {
   return op >= 12 && op <= 14 ? 5 : 0;
 }
 
-/** What the ABI does with a value: it is written if it fits, and its length is the result. */
+/** Does with a value what the ABI does: it is written if it fits, and its length is the result. */
 function give(value: ArrayBuffer, buf: i32): void {
   last = value.byteLength;
   if (last <= arg[buf + 1]) slice(buf).set(Uint8Array.wrap(value));
@@ -122,19 +122,19 @@ function giveList(values: ArrayBuffer[], buf: i32): void {
   last |= u64(values.length) << 32;
 }
 
-/** The names, each of them a text. */
+/** The names as strings. */
 function names(kind: Kind): ArrayBuffer[] {
   return http.headerNames(kind).map<ArrayBuffer>(name => String.UTF8.encode(name));
 }
 
-/** The values through the binding's texts if they are such, else through its bytes. */
+/** The values, as the binding's strings if they are UTF-8, otherwise as its bytes. */
 function values(kind: Kind, name: string): ArrayBuffer[] {
   const texts = http.headers(kind, name);
   for (let i = 0; i < texts.length; i++) if (texts[i].includes("\ufffd")) return http.headerBytes(kind, name);
   return texts.map<ArrayBuffer>(value => String.UTF8.encode(value));
 }
 
-/** Whether these bytes are a text. */
+/** Whether these bytes are UTF-8. */
 function isText(value: ArrayBuffer): bool {
   const again = String.UTF8.encode(String.UTF8.decode(value)), len = value.byteLength;
   return again.byteLength == len && memory.compare(changetype<usize>(again), changetype<usize>(value), len) == 0;

@@ -1,12 +1,12 @@
-// The conformance guest on the binding for C. See ../README.md for scripts, operations and reports.
+// The conformance guest for the C binding. See ../README.md for scripts, operations and reports.
 //
-// Pointers in C are addresses, so memory is as scripts expect it: linked with 48 pages, and what the guest itself needs
-// ends before FREE.
+// Pointers in C are addresses, so scripts use the memory directly: it has 48 pages, and the guest's own data ends
+// before FREE.
 #include "http_handler.h"
 
 #define FREE 0x100000
 
-// What http_next and http_stop can't return is left out.
+// All capabilities, except for results that http_next and http_stop can't return.
 enum { MEMORY = 1, LIMITS = 2, TEXT = 4, NUMBERS = 8 };
 
 static uint8_t script[32768], report[131072];

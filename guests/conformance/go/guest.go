@@ -1,6 +1,6 @@
-// The conformance guest on the binding for Go. See ../README.md for scripts, operations and reports.
+// The conformance guest for the Go binding. See ../README.md for scripts, operations and reports.
 //
-// The binding passes strings and slices, so the memory that scripts are about is an array.
+// The binding passes strings and slices, so the memory of scripts is an array.
 package main
 
 import (
@@ -11,12 +11,12 @@ import (
 
 const (
 	memorySize = 0x300000
-	// Where the running script is.
+	// The position in the running script.
 	scriptAt   = 0x11000
 	scriptSize = 32768
 )
 
-// What the binding can pass. Buffers and pointers are its own; next and stop return nothing special.
+// What the binding can pass. It has its own buffers and pointers, and next and stop don't allow arbitrary results.
 const capabilities = 4 | 8
 
 var (
@@ -44,7 +44,7 @@ func require(holds bool) {
 
 func pack(high, low uint32) uint64 { return uint64(high)<<32 | uint64(low) }
 
-// slice is a piece of memory, from the operand with this number and its length in the next one.
+// slice returns the memory at the address in the operand with this number. Its length is in the next one.
 func slice(i int) []byte { return memory[arg[i]:][:arg[i+1]:arg[i+1]] }
 
 func text(i int) string { return string(slice(i)) }
@@ -81,7 +81,7 @@ func operands(count int) {
 	}
 }
 
-// give is what the ABI does with a value: it is written if it fits, and its length is the result.
+// give does with a value what the ABI does: it is written if it fits, and its length is the result.
 func give(value []byte, buf int) {
 	if uint32(len(value)) <= arg[buf+1] {
 		copy(slice(buf), value)

@@ -1,6 +1,6 @@
-//! The conformance guest on the binding for Zig. See ../README.md for scripts, operations and reports.
+//! The conformance guest for the Zig binding. See ../README.md for scripts, operations and reports.
 //!
-//! The binding takes slices, so the memory that scripts are about is an array.
+//! The binding takes slices, so the memory of scripts is an array.
 
 const std = @import("std");
 const http = @import("http_handler");
@@ -37,7 +37,7 @@ fn pack(high: u32, low: u32) u64 {
     return @as(u64, high) << 32 | low;
 }
 
-/// A piece of memory, from the operand with this number and its length in the next one.
+/// The memory at the address in the operand with this number. Its length is in the next one.
 fn slice(i: usize) []u8 {
     return memory[arg[i]..][0..arg[i + 1]];
 }
@@ -85,7 +85,7 @@ fn operands(n: usize) void {
     }
 }
 
-/// How many operands an operation has; a string is two.
+/// The number of operands of an operation; a string is two.
 fn count(op: u8) usize {
     return switch (op) {
         1, 4, 19, 73, 74, 77, 78, 80 => 1,
@@ -97,7 +97,7 @@ fn count(op: u8) usize {
     };
 }
 
-/// The length of a value that fits. For one that doesn't, the binding gives none.
+/// The length of a value that fits. For one that doesn't, the binding returns none.
 fn length(value: ?[]u8) u64 {
     return if (value) |bytes| bytes.len else std.math.maxInt(u32);
 }
@@ -123,7 +123,7 @@ fn readAll(from: http.Kind, buf: []u8, to: u32) u64 {
     var hash: u32 = 0x811c9dc5;
     var total: usize = 0;
     if (to > 1 and buf.len >= 4096) {
-        // A script has nothing in this half of the memory.
+        // Scripts don't use this half of the memory.
         const all = http.wholeBody(from, memory[0x180000..]).?;
         return pack(hashed(hash, all), @intCast(all.len));
     }

@@ -5,11 +5,11 @@
 //   export function handle_request(): u64 { return next(0); }
 //   export function handle_response(req_ctx: u32, is_error: u32): void {}
 //
-// Build it with `--use abort=`, or the module imports `env.abort`, which hosts don't have, and with the runtime
-// `incremental`, the default: with the others nothing is ever freed.
+// Build it with `--use abort=`, or the module imports `env.abort`, which hosts don't have, and with the default
+// runtime, `incremental`: with the others, memory is never freed.
 //
-// Texts are UTF-8; each byte of what isn't becomes U+FFFD, except ASCII. For header values, there are functions that
-// take and return bytes as they are.
+// Strings are UTF-8: if bytes from the host aren't, each of them except ASCII becomes U+FFFD. For header values, there
+// are functions that take and return bytes unchanged.
 
 /** Kinds of headers. The first two are also kinds of bodies. */
 export const enum Kind { Request = 0, Response = 1, RequestTrailers = 2, ResponseTrailers = 3 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Needs Zig 0.15, on the PATH or from PyPI: pip install ziglang==0.15.2. ZIG names another one.
+# Needs Zig 0.15, on the PATH or from PyPI: pip install ziglang==0.15.2. Set ZIG to use another command.
 set -eu
 cd "$(dirname "$0")"
 if [ -z "${ZIG:-}" ]; then

@@ -150,7 +150,7 @@ impl Seen {
     }
 }
 
-/// Whether editors, tests, builds or a redirected `dev` write files with such names.
+/// Whether editors, tests, builds or a redirected `dev` write files with this name.
 fn is_ignored(name: &str) -> bool {
     name.starts_with('.') || [".wasm", ".o", ".log", ".out", "~"].iter().any(|end| name.ends_with(end))
 }

@@ -100,7 +100,7 @@ fn the_conformance_guest_is_written_as_text_and_in_variants() {
     assert!(text(&output.stderr).contains("early-get-method"), "{}", text(&output.stderr));
 }
 
-/// A guest of one's own, such as one on a language's binding.
+/// A guest other than the kit's, such as one for a language's binding.
 #[test]
 fn a_guest_is_tested_and_skips_what_it_is_not_capable_of() {
     let dir = tempfile::tempdir().expect("a temporary directory");

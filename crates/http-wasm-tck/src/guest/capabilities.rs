@@ -1,4 +1,4 @@
-//! What a conformance guest can do: one that is written with a language's bindings reaches less than the whole ABI.
+//! Capabilities of conformance guests: one that is written with a language's bindings can't use all of the ABI.
 
 use std::ops::{BitOr, BitOrAssign};
 
@@ -9,7 +9,7 @@ use crate::script::Arg;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(u32);
 
-/// Bits, and what a guest without them lacks.
+/// Each capability, and what a case that needs it does.
 const ALL: [(Capabilities, &str); 5] = [
     (Capabilities::MEMORY, "passes pointers outside its memory, or depends on the memory's size"),
     (Capabilities::LIMITS, "reads a value into a buffer that is too small, or asks for its length alone"),
@@ -33,22 +33,22 @@ impl Capabilities {
     /// `handle_request` may return any pair of numbers.
     pub const RESULTS: Self = Self(16);
 
-    /// All of them, as the kit's own guest has.
+    /// All capabilities, as the kit's own guest has them.
     pub fn all() -> Self {
         ALL.iter().fold(Self::default(), |all, (one, _)| all | *one)
     }
 
-    /// From the guest's own statement; bits that have no meaning are ignored.
+    /// Capabilities that a guest reports; unknown bits are ignored.
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self(bits as u32 & Self::all().0)
     }
 
-    /// Why a guest with these capabilities can't do what needs others, as the end of a sentence about a case.
+    /// Why a guest with these capabilities can't run a case, as the end of a sentence about the case.
     pub(crate) fn lacking(self, needed: Self) -> Option<&'static str> {
         ALL.iter().find(|(one, _)| needed.0 & one.0 & !self.0 != 0).map(|(_, what)| *what)
     }
 
-    /// What a guest needs in order to make this call.
+    /// The capabilities that a guest needs for this call.
     pub(crate) fn needed_for(function: Function, args: &[Arg]) -> Self {
         let (mut needed, mut args) = (Self::default(), args.iter());
         let mut params = function.params().iter();
@@ -56,7 +56,7 @@ impl Capabilities {
             needed |= match (param, arg) {
                 (Param::HeaderKind, Arg::N(4..)) | (Param::BodyKind, Arg::N(2..)) => Self::NUMBERS,
                 (Param::Level, Arg::N(level)) if !(-1..=2).contains(&level.cast_signed()) => Self::NUMBERS,
-                // Bytes anywhere.
+                // Arbitrary bytes are allowed.
                 (Param::In("value" | "body"), Arg::T(_)) => {
                     params.next();
                     Self::default()
@@ -85,7 +85,7 @@ impl Capabilities {
     }
 }
 
-/// What is needed for bytes at an address.
+/// The capabilities that are needed for bytes at an address.
 fn in_memory(start: &Arg, len: Option<&Arg>) -> Capabilities {
     let len = match len {
         Some(Arg::N(len)) => *len,

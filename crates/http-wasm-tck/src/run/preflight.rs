@@ -20,7 +20,7 @@ pub(super) async fn check(address: &str, http: Http, timeout: Duration) -> Resul
     })
 }
 
-/// Asks the guest for its capabilities. An error says what was seen instead of an answer.
+/// Asks the guest for its capabilities. The error describes what was received instead.
 pub(super) async fn capabilities(
     address: &str,
     http: Http,
