@@ -153,6 +153,7 @@ impl<L: Detach> LocalHost for Detachable<L> {
     type Head = L::Head;
 
     const SENDER_DECLARES_LENGTH: bool = L::SENDER_DECLARES_LENGTH;
+    const STREAMS: bool = L::STREAMS && L::Detached::STREAMS;
 
     fn save_head(&self, message: BodyKind) -> L::Head {
         either!(self.save_head(message))
@@ -250,6 +251,17 @@ impl<L: Detach> LocalHost for Detachable<L> {
 
     fn set_body(&mut self, message: BodyKind, body: Outgoing) {
         either!(mut self.set_body(message, body))
+    }
+
+    /// From then on the guest's part works on copies, since the thread that sends the response runs the guest.
+    fn split_response(&mut self) -> Option<Self> {
+        let split = match &mut self.0 {
+            State::Attached(live) => Self::new(live.get_mut().split_response()?),
+            State::Detached(copy) => Self::detached(copy.split_response()?),
+            State::Between => unreachable!("{BETWEEN}"),
+        };
+        self.detach();
+        Some(split)
     }
 
     fn detach(&mut self) {

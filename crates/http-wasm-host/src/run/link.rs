@@ -78,7 +78,7 @@ pub(crate) fn linker<H: Host>(
 fn add_hostcalls<H: Host>(linker: &mut Linker<State<H>>, shared: &Shared) -> wasmtime::Result<()> {
     #[cfg(feature = "mutations")]
     if let Some(intercept) = &shared.intercept {
-        return hostcalls::add_intercepted(linker, intercept);
+        return hostcalls::add_intercepted(linker, intercept, shared.pauses_writes);
     }
     match &shared.hook {
         Some(hook) => hostcalls::add_to_linker(linker, hook.clone(), shared.pauses_writes),

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use wasmtime::{Caller, Linker};
 
-use super::{Answer, ToBits};
+use super::{Answer, ToBits, write_streamed};
 use crate::abi::{MODULE, functions};
 use crate::error::Reason;
 use crate::host::Host;
@@ -51,6 +51,9 @@ macro_rules! intercepted {
             fn call(&mut self, memory: &mut [u8], function: &str, args: &[u32]) -> Intercepted {
                 let mut args = args.iter().copied();
                 let mut next = || args.next().unwrap_or_default();
+                if function == WRITE_BODY {
+                    return write_streamed(memory, self, next(), next(), next()).map_err(Trap);
+                }
                 match function {
                     $(stringify!($name) => {
                         $(let $arg = next() as $ty;)*
@@ -71,6 +74,7 @@ macro_rules! intercepted {
         pub(crate) fn add_to_linker<H: Host>(
             linker: &mut Linker<State<H>>,
             intercept: &Intercept,
+            pauses_writes: bool,
         ) -> wasmtime::Result<()> {
             $({
                 let intercept = intercept.clone();
@@ -88,9 +92,27 @@ macro_rules! intercepted {
                     },
                 )?;
             })*
-            Ok(())
+            if pauses_writes { add_pausing_write(linker, intercept.clone()) } else { Ok(()) }
         }
     };
+}
+
+const WRITE_BODY: &str = "write_body";
+
+/// The same for the `write_body` of a guest that may have to wait in it.
+fn add_pausing_write<H: Host>(linker: &mut Linker<State<H>>, intercept: Intercept) -> wasmtime::Result<()> {
+    let write = move |mut caller: Caller<'_, State<H>>, kind: u32, body: u32, body_len: u32| {
+        let written = memory::split(&mut caller).and_then(|(memory, target)| {
+            let args: &[u32] = &[kind, body, body_len];
+            let mut call = HostCall { function: WRITE_BODY, args, memory, target };
+            intercept(&mut call).map_err(|Trap(reason)| reason)
+        });
+        <Poll<u64> as Answer<u64>>::finish(written, WRITE_BODY, &mut caller).map(|answer| answer as u32)
+    };
+    linker.allow_shadowing(true);
+    linker.func_wrap(MODULE, WRITE_BODY, write)?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 macro_rules! on {
