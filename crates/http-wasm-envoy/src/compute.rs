@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use http_wasm_host::{Runtime, Task};
 
+use crate::process::try_process;
+
 /// The most calls that these threads take at once. Each call holds an instance, whose memory has its own budget.
 const CAPACITY: usize = 4096;
 
@@ -35,9 +37,12 @@ pub(crate) fn has_overrun() -> bool {
 pub(crate) struct EnvoyRuntime;
 
 impl Runtime for EnvoyRuntime {
-    /// The housekeeping thread runs the tasks.
+    /// The threads for long computations run the tasks.
     fn spawn(&self, task: Task) -> Result<(), Task> {
-        Err(task)
+        match try_process() {
+            Ok(process) => process.threads.spawn(task),
+            Err(_) => Err(task),
+        }
     }
 
     fn sleep(&self, _: Duration) -> Option<Task> {
@@ -76,7 +81,7 @@ struct State {
 struct Job {
     queue: Arc<Queue>,
     /// `None` once the call is over.
-    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    future: Mutex<Option<Task>>,
     wake: Mutex<JobState>,
     /// Whether the [`CallHandle`] was dropped.
     is_abandoned: AtomicBool,
@@ -110,6 +115,34 @@ impl Threads {
         self.0.lock().jobs
     }
 
+    /// Runs `task` to completion on these threads.
+    ///
+    /// # Errors
+    /// Returns the task if they have too many already.
+    pub(crate) fn spawn(&self, task: Task) -> Result<(), Task> {
+        let state = self.0.lock();
+        if state.jobs >= CAPACITY {
+            drop(state);
+            return Err(task);
+        }
+        self.enqueue(state, task);
+        Ok(())
+    }
+
+    fn enqueue(&self, mut state: MutexGuard<'_, State>, future: Task) -> Arc<Job> {
+        let job = Arc::new(Job {
+            queue: self.0.clone(),
+            future: Mutex::new(Some(future)),
+            wake: Mutex::new(JobState::Queued),
+            is_abandoned: AtomicBool::new(false),
+        });
+        state.jobs += 1;
+        state.ready.push_back(job.clone());
+        drop(state);
+        self.0.changed.notify_one();
+        job
+    }
+
     /// Runs `call` to completion on these threads. Returns `None` if they have too many calls already.
     pub(crate) fn run<T: Send + 'static>(
         &self,
@@ -122,21 +155,12 @@ impl Threads {
             finish.0.lock().unwrap_or_else(PoisonError::into_inner).result = Some(result);
             drop(finish);
         });
-        let mut state = self.0.lock();
+        let state = self.0.lock();
         if state.jobs >= CAPACITY {
             drop(state);
             return None;
         }
-        let job = Arc::new(Job {
-            queue: self.0.clone(),
-            future: Mutex::new(Some(future)),
-            wake: Mutex::new(JobState::Queued),
-            is_abandoned: AtomicBool::new(false),
-        });
-        state.jobs += 1;
-        state.ready.push_back(job.clone());
-        drop(state);
-        self.0.changed.notify_one();
+        let job = self.enqueue(state, future);
         Some(CallHandle { slot, job })
     }
 }

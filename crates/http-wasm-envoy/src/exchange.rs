@@ -5,11 +5,15 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http_wasm_host::{Error, Fields, Handled, InMemoryHost, Message, Outcome, Pinned, Progress};
+use bytes::BytesMut;
+use http_wasm_host::{
+    BodyKind, Error, Fields, Frame, Handled, InMemoryHost, Message, Outcome, Pinned, Progress,
+    ResponseStream, StreamEnd,
+};
 
 use crate::compute::{CallHandle, begin_slice, has_overrun};
 use crate::config::{Behaviour, Config};
@@ -17,10 +21,13 @@ use crate::failure::{self, Failure};
 use crate::filter::Filter;
 use crate::link::Link;
 use crate::live::{HeadLocation, Host, Live};
+use crate::outbound::Outbound;
 use crate::process::{SharedGuest, process};
 
 /// The namespace of the dynamic metadata.
 const METADATA: &str = "http_wasm";
+/// The most that a guest that streams may write in a response that isn't the upstream's, in bytes.
+const MOST_WHOLE: usize = 16 << 20;
 
 /// The state that the request and the response of a stream share.
 pub(crate) struct Exchange {
@@ -30,11 +37,21 @@ pub(crate) struct Exchange {
     pub(crate) behaviour: Arc<Behaviour>,
     /// The guests that have passed the request on, in the order of their calls.
     pinned: RefCell<Vec<PinnedGuest>>,
+    /// The guests that write the response while it is sent.
+    writing: RefCell<Vec<Writing>>,
+}
+
+/// A guest that writes the response while it is sent.
+struct Writing {
+    guest: Arc<SharedGuest>,
+    started: Instant,
+    /// Once it has returned or failed.
+    outcome: Arc<OnceLock<&'static str>>,
 }
 
 impl Exchange {
     pub(crate) fn new(link: Rc<Link>, config: Arc<Config>, behaviour: Arc<Behaviour>) -> Rc<Self> {
-        Rc::new(Self { link, config, behaviour, pinned: RefCell::default() })
+        Rc::new(Self { link, config, behaviour, pinned: RefCell::default(), writing: RefCell::default() })
     }
 
     /// Records a guest's call that has ended.
@@ -45,6 +62,31 @@ impl Exchange {
         if self.behaviour.metadata {
             let value = format!("{outcome} {}us", took.as_micros());
             self.link.filter.set_metadata(METADATA, &format!("{guest}.{phase}"), &value);
+        }
+    }
+
+    /// Records a guest's call when its response has been written.
+    fn writes(&self, guest: Arc<SharedGuest>, started: Instant, stream: ResponseStream) {
+        let outcome = Arc::new(OnceLock::new());
+        let ended = outcome.clone();
+        stream.on_end(move |end| {
+            let _first = match end {
+                StreamEnd::Finished => ended.set("handled"),
+                StreamEnd::Failed(_) => ended.set("failed"),
+                // Nobody is left to record it for.
+                _ => Ok(()),
+            };
+        });
+        self.writing.borrow_mut().push(Writing { guest, started, outcome });
+    }
+
+    /// Records the calls of the guests that have written the response since the last call.
+    pub(crate) fn written(&self) {
+        let mut writing = self.writing.borrow_mut();
+        for ended in writing.extract_if(.., |call| call.outcome.get().is_some()) {
+            if let Some(outcome) = ended.outcome.get() {
+                self.called(&ended.guest.name, "response", outcome, ended.started);
+            }
         }
     }
 
@@ -63,7 +105,11 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = Done>>>;
 /// The outcome of a [`Task`].
 pub(crate) enum Done {
     /// The message continues, with this body.
-    Goes(Message),
+    Goes {
+        body: Message,
+        /// Whether a guest still writes it.
+        streams: bool,
+    },
     /// This is sent to the client instead.
     Reply(Reply),
 }
@@ -165,21 +211,24 @@ pub(crate) fn requested(exchange: Rc<Exchange>, message: Message) -> Task {
                 Err(failure) => return answered(&exchange, Reply::of_failure(&failure)).await,
             };
         }
-        Done::Goes(message)
+        Done::Goes { body: message, streams: false }
     })
 }
 
 /// Calls `handle_response` of the guests that have passed the request on, in reverse order.
 pub(crate) fn responded(exchange: Rc<Exchange>, mut pinned: Vec<PinnedGuest>, message: Message) -> Task {
     Box::pin(async move {
-        let mut message = message;
+        let (mut message, mut streams) = (message, false);
         while let Some(guest) = pinned.pop() {
             match respond(&exchange, guest, HeadLocation::Envoy, |memory| memory.response = message).await {
-                Ok(mut memory) => message = take_body(&mut memory.response),
+                Ok((mut memory, writes)) => {
+                    streams |= writes;
+                    message = take_body(&mut memory.response);
+                }
                 Err(failure) => return replaced(&exchange, pinned, Reply::of_failure(&failure)).await,
             }
         }
-        Done::Goes(message)
+        Done::Goes { body: message, streams }
     })
 }
 
@@ -199,22 +248,44 @@ async fn replaced(
         let put = |memory: &mut InMemoryHost| {
             (memory.status, memory.response) = (response.status, std::mem::take(&mut response.response));
         };
-        response = match respond(exchange, guest, HeadLocation::Memory, put).await {
-            Ok(memory) => memory,
-            Err(failure) => Reply::of_failure(&failure),
+        let responded = match respond(exchange, guest, HeadLocation::Memory, put).await {
+            Ok((memory, true)) => whole(memory).await,
+            Ok((memory, false)) => Ok(memory),
+            Err(failure) => Err(failure),
         };
+        exchange.written();
+        response = responded.unwrap_or_else(|failure| Reply::of_failure(&failure));
     }
     Done::Reply(Reply::of_guest(response))
 }
 
+/// Waits for all that a guest writes while its response is sent: Envoy takes responses of guests as a whole.
+async fn whole(mut memory: Box<InMemoryHost>) -> Result<Box<InMemoryHost>, Failure> {
+    let mut outbound = Outbound::new(BodyKind::Response, take_body(&mut memory.response));
+    let mut body = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| outbound.poll_frame(cx)).await {
+        if let Frame::Data(bytes) = frame.map_err(Failure::Streamed)? {
+            body.extend_from_slice(&bytes);
+        }
+        if body.len() > MOST_WHOLE {
+            let limit = MOST_WHOLE >> 20;
+            let more =
+                format!("a guest writes more than {limit} MiB in a response that the upstream did not give");
+            return Err(Failure::Streamed(more.into()));
+        }
+    }
+    memory.response.set_body(body.freeze());
+    Ok(memory)
+}
+
 /// Calls `handle_response` of one guest. `place` is where the response's head is; `put` stores the part of the response
-/// that is kept in memory.
+/// that is kept in memory. Returns the response, and whether the guest still writes it.
 async fn respond(
     exchange: &Exchange,
     mut guest: PinnedGuest,
     place: HeadLocation,
     put: impl FnOnce(&mut InMemoryHost),
-) -> Result<Box<InMemoryHost>, Failure> {
+) -> Result<(Box<InMemoryHost>, bool), Failure> {
     let started = Instant::now();
     let live = guest.live(exchange);
     live.response = place;
@@ -226,12 +297,16 @@ async fn respond(
         Ok(Handled { error: Some(_), .. }) => "failed_open",
         Err(_) => "failed",
     };
+    if let Ok(Handled { host, stream: Some(stream), .. }) = called {
+        exchange.writes(guest, started, stream);
+        return Ok((attach(exchange, host).memory, true));
+    }
     exchange.called(&guest.name, "response", outcome, started);
     let Handled { host, error, .. } = called?;
     if let Some(error) = error {
         failure::log_bypassed(&error);
     }
-    Ok(attach(exchange, host).memory)
+    Ok((attach(exchange, host).memory, false))
 }
 
 /// Attaches a host to the stream, and applies the changes made to its copies.

@@ -1,12 +1,14 @@
 //! What a client gets, and what is logged, when a guest fails.
 
-use http_wasm_host::{Error, Phase};
+use http_wasm_host::{BoxError, Error, Phase};
 
 /// Why a guest's call failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The guest failed.
     Guest(Error),
+    /// The guest failed, or wrote too much, while its response was waited for.
+    Streamed(BoxError),
     /// Too many calls are computing already.
     Busy,
     /// The call panicked, which is a bug in the host.
@@ -21,6 +23,10 @@ impl Failure {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Guest(error) => error.response().gateway_status.as_u16(),
+            Self::Streamed(error) => match error.downcast_ref::<Error>() {
+                Some(error) => error.response().gateway_status.as_u16(),
+                None => 500,
+            },
             Self::Busy => 503,
             Self::Panicked => 500,
         }
@@ -31,7 +37,7 @@ impl Failure {
         match self {
             Self::Guest(error) => error.response().retry_after,
             Self::Busy => Some(BUSY_SECONDS),
-            Self::Panicked => None,
+            Self::Streamed(_) | Self::Panicked => None,
         }
     }
 
@@ -39,6 +45,7 @@ impl Failure {
     pub(crate) fn log(&self) {
         match self {
             Self::Guest(error) => error.log(""),
+            Self::Streamed(error) => tracing::warn!("{error}; the request fails"),
             Self::Busy => {
                 tracing::warn!(
                     "too many guest calls have been computing for a long time; the request is \

@@ -209,9 +209,20 @@ callbacks! {
         http_get_buffer_limit: fn(FilterPtr) -> u64;
         http_set_buffer_limit: fn(FilterPtr, u64);
         http_filter_reset_stream: fn(FilterPtr, u32, Buf);
+        http_send_response_data: fn(FilterPtr, Buf, bool);
         http_filter_config_define_histogram: fn(ConfigPtr, Buf, *const Buf, usize, *mut usize) -> u32;
         http_filter_record_histogram_value: fn(FilterPtr, usize, *const Buf, usize, u64) -> u32;
         log_v2: fn();
+    }
+}
+
+impl Callbacks {
+    /// Whether a message can be sent, paced and broken off while a guest writes it.
+    pub(crate) fn can_stream(&self) -> bool {
+        self.http_get_buffer_limit.is_some()
+            && self.http_set_buffer_limit.is_some()
+            && self.http_filter_reset_stream.is_some()
+            && self.http_send_response_data.is_some()
     }
 }
 

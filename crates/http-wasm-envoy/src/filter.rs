@@ -10,6 +10,7 @@ use http_wasm_host::Fields;
 
 use crate::ffi::{Attribute, BodyPart, Buf, Callbacks, FilterPtr, Header, Map, NotSend, callbacks};
 use crate::wake::Scheduler;
+use crate::watermarks::{Pace, Watermarks};
 
 /// Envoy's filter object for a stream. It is valid from `http_filter_new` to `http_filter_destroy`, and only on the
 /// worker's thread.
@@ -17,6 +18,7 @@ use crate::wake::Scheduler;
 /// After the end of the stream, all methods do nothing.
 pub(crate) struct Filter {
     ptr: Cell<FilterPtr>,
+    pub(crate) watermarks: Watermarks,
     _bound: NotSend,
 }
 
@@ -28,7 +30,7 @@ impl Filter {
     /// `ptr` must be the one passed to `http_filter_new`, and [`end`](Self::end) must be called when the filter is
     /// destroyed.
     pub(crate) unsafe fn new(ptr: FilterPtr) -> Self {
-        Self { ptr: Cell::new(ptr), _bound: NotSend::MARK }
+        Self { ptr: Cell::new(ptr), watermarks: Watermarks::default(), _bound: NotSend::MARK }
     }
 
     /// Marks the stream as destroyed.
@@ -199,6 +201,34 @@ impl Filter {
                 // SAFETY: as above.
                 unsafe { set(ptr, bytes + 1) };
             }
+        }
+    }
+
+    /// Sets Envoy's buffer limit for a response that guests may stream, and with it whether Envoy reads on from the
+    /// upstream.
+    ///
+    /// Envoy stops reading when what a filter has left in its buffer exceeds the limit, and fails a response whose last
+    /// piece exceeds it. So the limit is out of reach as long as nothing is left, and then the lowest. Envoy may call
+    /// the watermark hooks meanwhile.
+    pub(crate) fn pace(&self, pace: Pace) {
+        let Some((envoy, ptr)) = self.live() else { return };
+        if let (Some(get), Some(set)) = (envoy.http_get_buffer_limit, envoy.http_set_buffer_limit) {
+            // SAFETY: the stream is alive.
+            let limit = self.watermarks.limit_for(pace, || unsafe { get(ptr) });
+            // SAFETY: as above.
+            unsafe { set(ptr, limit) };
+        }
+    }
+
+    /// Ends the response with these bytes, though the upstream's hasn't ended. From Envoy 1.39 on, no hook for the
+    /// response is called any more; before, the hook for its body is called with them. Envoy may destroy the stream
+    /// before this returns.
+    pub(crate) fn end_response(&self, bytes: &[u8]) {
+        if let Some((envoy, ptr)) = self.live()
+            && let Some(send) = envoy.http_send_response_data
+        {
+            // SAFETY: the stream is alive; Envoy copies the bytes.
+            unsafe { send(ptr, Buf::of(bytes), true) };
         }
     }
 

@@ -4,16 +4,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_wasm_host::{BodyKind, BoxError, Feed, Fields, Frame, InMemoryHost, LocalHost as _, Message};
+use http_wasm_host::{BodyKind, BoxError, Feed, Fields, Frame, Message};
 
 use crate::ffi::{BodyPart, Map};
 use crate::filter::Filter;
 use crate::heads;
+use crate::outbound::Outbound;
 use crate::wake::StreamWaker;
+use crate::watermarks::Pace;
 
 /// How many bytes are taken out of Envoy's buffers ahead of a guest. Beyond that, they stay there and Envoy stops
 /// reading.
 const AHEAD: usize = 256 * 1024;
+/// How many bytes of a guest that streams are sent before it waits for more of the original. Each time, Envoy receives
+/// one piece more, which is hardly larger.
+const AT_ONCE: usize = 1 << 20;
+/// The most bytes of a guest that streams that are held because Envoy can't send them yet.
+const HELD: usize = 16 << 20;
 
 /// Which hook is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,15 +38,32 @@ pub(crate) enum Stage {
     /// The message is held while guests handle it.
     Working,
     /// The message is sent with the body that guests have produced.
-    Sending(Box<InMemoryHost>),
+    Sending(Outbound),
     /// The message was replaced by a response and isn't sent.
     Answered,
+}
+
+/// What [`Half::send_on`] asks for.
+pub(crate) enum SentOn {
+    Nothing,
+    /// Envoy is to send what it holds.
+    Continues,
+    /// These are the last bytes of the message.
+    Ends(Vec<Bytes>),
 }
 
 /// One direction of a stream.
 pub(crate) struct Half {
     kind: BodyKind,
     pub(crate) stage: Stage,
+    /// Whether a guest may write the message while it is sent.
+    may_stream: bool,
+    /// Whether a guest does.
+    streams: bool,
+    /// Whether Envoy has passed on the head.
+    has_begun: bool,
+    /// Whether the guest that writes it waits for more of the original, or has returned.
+    is_idle: bool,
     /// Whether Envoy waits for `continue_decoding` or `continue_encoding`.
     pub(crate) is_held: bool,
     /// Passes the body to the guests. `None` if there is no body.
@@ -65,6 +89,10 @@ impl Half {
         Self {
             kind,
             stage: Stage::Passing,
+            may_stream: false,
+            streams: false,
+            has_begun: false,
+            is_idle: false,
             is_held: false,
             feed: None,
             left: false,
@@ -78,8 +106,11 @@ impl Half {
     }
 
     /// Starts handling a message. Its body is still to come unless the message has `ended`.
-    pub(crate) fn begin(&mut self, ended: bool) -> Message {
-        *self = Self { stage: Stage::Working, ended, finished: ended, ..Self::new(self.kind) };
+    pub(crate) fn begin(&mut self, filter: &Filter, ended: bool, may_stream: bool) -> Message {
+        *self = Self { stage: Stage::Working, may_stream, ended, finished: ended, ..Self::new(self.kind) };
+        if may_stream {
+            filter.pace(Pace::Runs);
+        }
         let mut message = Message::default();
         if !ended {
             self.feed = Some(message.feed_body());
@@ -96,8 +127,23 @@ impl Half {
         self.left
     }
 
-    /// Continues the message, with this body.
-    pub(crate) fn goes(&mut self, body: Message) {
+    /// Whether the message may already have reached its receiver in part.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Whether a guest writes the message, and can send what it writes: Envoy ends a message that continues when the
+    /// original has ended.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.streams && !self.ended && matches!(self.stage, Stage::Sending(_))
+    }
+
+    /// Continues the message, with this body. `streams` is whether a guest still writes it.
+    pub(crate) fn goes(&mut self, filter: &Filter, body: Message, streams: bool) {
+        self.streams = streams;
+        if self.may_stream && !streams {
+            filter.pace(Pace::Normal);
+        }
         let is_as_it_came = match &self.feed {
             // If nothing follows the head, or what follows isn't a body, only the guests' own body is sent.
             None => body.has_ended(),
@@ -105,11 +151,7 @@ impl Half {
         };
         self.stage = match is_as_it_came {
             true => Stage::Passing,
-            false => {
-                let mut host = Box::new(InMemoryHost::new("", ""));
-                *part_of(&mut host, self.kind) = body;
-                Stage::Sending(host)
-            }
+            false => Stage::Sending(Outbound::new(self.kind, body)),
         };
     }
 
@@ -153,30 +195,58 @@ impl Half {
             self.left = true;
             return;
         };
-        if self.discards || matches!(self.stage, Stage::Answered) {
-            for part in [self.buffered(), self.received()] {
-                filter.take_body(part, usize::MAX);
+        let is_unwanted = self.discards || matches!(self.stage, Stage::Answered);
+        let is_awaited = self.streams || matches!(self.stage, Stage::Working);
+        let lags = is_awaited && feed.unread() >= AHEAD && at != Hook::Trailers;
+        if lags && !is_unwanted && self.leave(filter, at) {
+            if let Some(feed) = &self.feed {
+                feed.wake_when_empty(waker.waker());
             }
-            self.left = false;
             return;
         }
-        if matches!(self.stage, Stage::Working) && feed.unread() >= AHEAD && at != Hook::Trailers {
-            self.left = true;
-            feed.wake_when_empty(waker.waker());
-            return;
-        }
-        for part in [self.buffered(), self.received()] {
-            // Only body hooks have received data; all others have what is buffered.
-            if part == self.received() && !matches!(at, Hook::Body { .. }) {
+        // Once the message has begun, what another filter holds is in the same buffer, and Envoy's last piece.
+        let is_buffered = self.left || !self.has_begun || at == Hook::Body { end: true };
+        // Only body hooks have received data; all others have what is buffered.
+        let is_received = matches!(at, Hook::Body { .. });
+        for (part, has_bytes) in [(self.buffered(), is_buffered), (self.received(), is_received)] {
+            if !has_bytes {
                 continue;
             }
             let bytes = filter.take_body(part, usize::MAX);
-            if !bytes.is_empty() {
+            if let Some(feed) = &self.feed
+                && !bytes.is_empty()
+                && !is_unwanted
+            {
                 feed.push(bytes);
             }
         }
-        self.left = false;
-        self.finish();
+        self.take_leave(filter);
+        if !is_unwanted {
+            self.finish();
+        }
+    }
+
+    /// Leaves what the hook has received in Envoy's buffer, so that Envoy stops reading. Returns whether it can.
+    fn leave(&mut self, filter: &Filter, at: Hook) -> bool {
+        if self.left {
+            return true;
+        }
+        // One byte would not stop Envoy, and nothing comes after the end.
+        if !matches!(at, Hook::Body { end: false }) || filter.body_size(self.received()) < 2 {
+            return false;
+        }
+        if self.may_stream {
+            filter.pace(Pace::Stops);
+        }
+        self.left = true;
+        true
+    }
+
+    /// Nothing is left in Envoy's buffer any more.
+    fn take_leave(&mut self, filter: &Filter) {
+        if std::mem::take(&mut self.left) && self.may_stream {
+            filter.pace(Pace::Runs);
+        }
     }
 
     /// Takes in what was left in Envoy's buffer, if the feed has room. Returns whether there was anything.
@@ -212,7 +282,10 @@ impl Half {
             Stage::Working | Stage::Answered => return Ok(false),
             Stage::Sending(_) => {}
         }
-        self.pull(waker)?;
+        self.pull(filter, waker)?;
+        if self.streams && !self.may_send(filter, at, waker) {
+            return Ok(false);
+        }
         let part = match at {
             Hook::Body { .. } => self.received(),
             _ => self.buffered(),
@@ -227,6 +300,7 @@ impl Half {
             let held = filter.body_size(part) + self.out.iter().map(Bytes::len).sum::<usize>();
             filter.raise_buffer_limit(held);
         }
+        self.has_begun = true;
         for bytes in self.out.drain(..) {
             filter.append_body(part, &bytes);
         }
@@ -239,29 +313,95 @@ impl Half {
         Ok(true)
     }
 
-    /// Takes what is available of the guests' body.
-    fn pull(&mut self, waker: &Arc<StreamWaker>) -> Result<(), BoxError> {
-        let Stage::Sending(host) = &mut self.stage else { return Ok(()) };
-        let waker = waker.waker();
-        let mut cx = Context::from_waker(&waker);
-        loop {
-            match host.poll_body(self.kind, &mut cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(None) => {
-                    self.discards = true;
-                    return Ok(());
-                }
-                Poll::Ready(Some(Err(error))) => return Err(error),
-                Poll::Ready(Some(Ok(Frame::Data(bytes)))) => self.out.push(bytes),
-                Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => self.wanted = Some(fields),
+    /// Whether this hook can send what a guest writes. If not, [`send_on`](Self::send_on) or another hook does.
+    fn may_send(&mut self, filter: &Filter, at: Hook, waker: &Arc<StreamWaker>) -> bool {
+        if self.ended {
+            // Envoy ends the message with what is sent now.
+            if self.discards {
+                self.drop_left(filter);
             }
+            return self.discards;
+        }
+        let can_send = matches!(at, Hook::Body { .. }) && self.is_idle && !self.left && !self.discards;
+        if !can_send && (self.discards || !self.out.is_empty()) {
+            waker.schedule(|| filter.scheduler());
+        }
+        can_send
+    }
+
+    fn drop_left(&mut self, filter: &Filter) {
+        if self.left {
+            filter.take_body(self.buffered(), usize::MAX);
+            self.take_leave(filter);
         }
     }
-}
 
-fn part_of(host: &mut InMemoryHost, kind: BodyKind) -> &mut Message {
-    match kind {
-        BodyKind::Request => &mut host.request,
-        BodyKind::Response => &mut host.response,
+    /// Sends what a guest has written outside of the hooks with the original's pieces.
+    ///
+    /// Envoy sends what it holds only once for each piece that a hook has stopped. So this waits until the guest waits
+    /// for the next piece, or has written much.
+    pub(crate) fn send_on(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> Result<SentOn, BoxError> {
+        self.refill(filter, waker);
+        self.pull(filter, waker)?;
+        if self.discards {
+            self.drop_left(filter);
+            return Ok(SentOn::Ends(self.out.drain(..).collect()));
+        }
+        let written: usize = self.out.iter().map(Bytes::len).sum();
+        let lag = self.feed.as_ref().map_or(0, Feed::unread);
+        let is_due = written > 0 && (self.is_idle || written >= AT_ONCE && lag <= AT_ONCE);
+        if !self.is_held || !is_due {
+            return Ok(SentOn::Nothing);
+        }
+        if self.left {
+            // Envoy would send this too.
+            let bytes = filter.take_body(self.buffered(), usize::MAX);
+            if let Some(feed) = &self.feed {
+                feed.push(bytes);
+            }
+            self.take_leave(filter);
+        }
+        let buffered = self.buffered();
+        for bytes in self.out.drain(..) {
+            filter.append_body(buffered, &bytes);
+        }
+        (self.has_begun, self.is_held) = (true, false);
+        Ok(SentOn::Continues)
+    }
+
+    /// Takes what is available of the guests' body. A guest that still writes it runs meanwhile.
+    fn pull(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> Result<(), BoxError> {
+        let Stage::Sending(body) = &mut self.stage else { return Ok(()) };
+        let wakes = waker.waker();
+        let mut cx = Context::from_waker(&wakes);
+        let mut held: usize = self.out.iter().map(Bytes::len).sum();
+        self.is_idle = false;
+        while !self.discards {
+            // The hook for the low watermark continues.
+            if self.streams && !self.ended && filter.watermarks.is_full() {
+                return Ok(());
+            }
+            match body.poll_frame(&mut cx) {
+                Poll::Pending => {
+                    self.is_idle = body.is_here();
+                    if self.streams && !waker.arm(|| filter.scheduler()) {
+                        waker.schedule(|| filter.scheduler());
+                    }
+                    return Ok(());
+                }
+                Poll::Ready(None) => self.discards = true,
+                Poll::Ready(Some(Err(error))) => return Err(error),
+                Poll::Ready(Some(Ok(Frame::Data(bytes)))) => {
+                    held += bytes.len();
+                    self.out.push(bytes);
+                }
+                Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => self.wanted = Some(fields),
+            }
+            if self.streams && held > HELD {
+                let limit = HELD >> 20;
+                return Err(format!("a guest writes more than {limit} MiB that Envoy can't send yet").into());
+            }
+        }
+        Ok(())
     }
 }

@@ -24,9 +24,13 @@ use crate::stream::Stream;
 /// does.
 ///
 /// # Safety
-/// `stream` must come from `http_filter_new` and must not have been destroyed.
+/// `stream` must come from `http_filter_new` and must not have been destroyed, or be null.
 unsafe fn on_stream<T>(stream: *const c_void, passes: T, hook: impl FnOnce(&Rc<Stream>) -> T, stops: T) -> T {
     let stream = stream.cast::<Stream>();
+    // Envoy adds the filter's watermark callbacks around the filter's life.
+    if stream.is_null() {
+        return passes;
+    }
     // The hook may destroy the stream, so keep it alive until the end.
     // SAFETY: `http_filter_new` made this `Rc`, and it hasn't been dropped.
     let stream = unsafe {
@@ -228,6 +232,14 @@ hooks! {
     envoy_dynamic_module_on_http_filter_scheduled(stream, _id: u64) {
         stream.scheduled()
     }
+    /// Called when the client is slower than what is sent to it.
+    envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(stream) {
+        stream.receiver_is_slow()
+    }
+    /// Called when the client has caught up.
+    envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(stream) {
+        stream.receiver_goes_on()
+    }
 }
 
 /// Declares hooks that must exist but do nothing.
@@ -249,6 +261,4 @@ unused! {
     envoy_dynamic_module_on_http_filter_http_stream_trailers(u64, *const c_void, usize);
     envoy_dynamic_module_on_http_filter_http_stream_complete(u64);
     envoy_dynamic_module_on_http_filter_http_stream_reset(u64, u32);
-    envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark();
-    envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark();
 }

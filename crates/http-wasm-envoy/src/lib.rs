@@ -16,6 +16,7 @@ mod inventory;
 mod link;
 mod live;
 mod log;
+mod outbound;
 mod process;
 mod proto;
 mod route_count;
@@ -23,5 +24,6 @@ mod stacks;
 mod stats;
 mod stream;
 mod wake;
+mod watermarks;
 
 pub use self::ffi::{OPTIONAL_CALLBACKS, REQUIRED_CALLBACKS};

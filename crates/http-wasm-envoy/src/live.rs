@@ -118,7 +118,10 @@ impl Detach for Live {
                 left.response = Some(self.copy_response());
             }
         }
-        self.link.detached(left);
+        // A guest that streams has copies only. Another guest of the same stream may be detached at that time.
+        if left.request.is_some() || left.response.is_some() {
+            self.link.detached(left);
+        }
         *self.memory
     }
 }
@@ -128,6 +131,7 @@ impl LocalHost for Live {
 
     // Envoy declares the length of responses that it gets as a whole.
     const SENDER_DECLARES_LENGTH: bool = true;
+    const STREAMS: bool = true;
 
     fn save_head(&self, message: BodyKind) -> Self::Head {
         if self.location(message) == HeadLocation::Memory {
@@ -287,5 +291,15 @@ impl LocalHost for Live {
 
     fn set_body(&mut self, message: BodyKind, body: Outgoing) {
         self.memory.set_body(message, body);
+    }
+
+    fn split_response(&mut self) -> Option<Self> {
+        self.save_request();
+        let location = std::mem::replace(&mut self.response, HeadLocation::Memory);
+        if location == HeadLocation::Envoy {
+            self.copy_response();
+        }
+        let memory = Box::new(self.memory.split_response()?);
+        Some(Self { link: self.link.clone(), request: HeadLocation::Memory, response: location, memory })
     }
 }

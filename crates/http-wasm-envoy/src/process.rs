@@ -9,6 +9,7 @@ use http_wasm_gateway::{PreparedGuest, config};
 use http_wasm_host::{Engine, Guest, LoadError};
 
 use crate::compute::{EnvoyRuntime, Threads};
+use crate::ffi::callbacks;
 use crate::live::Host;
 use crate::stacks::Stacks;
 
@@ -28,6 +29,8 @@ type Loaded = (String, [u8; 32]);
 pub(crate) struct SharedGuest {
     pub(crate) name: String,
     pub(crate) guest: Guest<Host>,
+    /// Whether it may write responses while they are sent.
+    pub(crate) streams: bool,
 }
 
 /// The directories in which configurations may name files, separated by colons.
@@ -147,6 +150,10 @@ impl Process {
     /// # Errors
     /// The reason why it can't be loaded.
     pub(crate) fn guest(&self, name: &str, settings: &config::Guest) -> Result<Arc<SharedGuest>, String> {
+        let streams = settings.stream != config::Stream::Off;
+        if streams && !callbacks().is_some_and(|callbacks| callbacks.can_stream()) {
+            return Err(format!("guest {name}: `stream` requires Envoy 1.38 or later"));
+        }
         let PreparedGuest { builder, bytes, made_of } = PreparedGuest::read(&self.engine, name, settings)?;
         let key = (name.to_owned(), made_of);
         // Held during loading: configurations are loaded on the main thread, one after the other.
@@ -155,7 +162,7 @@ impl Process {
             return Ok(guest);
         }
         let guest = builder.load(&bytes).map_err(|error: LoadError| error.to_string())?;
-        let shared = Arc::new(SharedGuest { name: name.to_owned(), guest });
+        let shared = Arc::new(SharedGuest { name: name.to_owned(), guest, streams });
         guests.retain(|_, guest| guest.strong_count() > 0);
         guests.insert(key, Arc::downgrade(&shared));
         Ok(shared)

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http_wasm_host::{BodyKind, Message, is_bodyless};
+use http_wasm_host::{BodyKind, BoxError, Message, is_bodyless};
 
 use crate::config::Config;
 use crate::exchange::{self, Done, Exchange, Reply, Task};
-use crate::ffi::{BodyStatus, HeadersStatus, Map, TrailersStatus};
+use crate::ffi::{BodyPart, BodyStatus, HeadersStatus, Map, TrailersStatus};
 use crate::filter::Filter;
-use crate::half::{Half, Hook, Stage};
+use crate::half::{Half, Hook, SentOn, Stage};
 use crate::heads::RequestFacts;
 use crate::link::Link;
 use crate::wake::StreamWaker;
@@ -34,6 +34,10 @@ pub(crate) struct Stream {
     reply: RefCell<Option<Reply>>,
     grpc: Cell<bool>,
     failed: Cell<bool>,
+    /// Whether a guest writes the response while it is sent.
+    streams: Cell<bool>,
+    /// Whether this filter ends the response.
+    ends: Cell<bool>,
 }
 
 /// How many times one hook polls a call that wakes itself before the worker's other streams get their turn.
@@ -52,6 +56,8 @@ impl Stream {
             reply: RefCell::default(),
             grpc: Cell::default(),
             failed: Cell::default(),
+            streams: Cell::default(),
+            ends: Cell::default(),
         })
     }
 
@@ -78,7 +84,7 @@ impl Stream {
         let facts = RequestFacts::of(self.filter());
         self.grpc.set(facts.is_grpc);
         self.link.method_is(facts.method.unwrap_or_default());
-        let message = self.request.borrow_mut().begin(end || facts.is_tunnel);
+        let message = self.request.borrow_mut().begin(self.filter(), end || facts.is_tunnel, false);
         let task = exchange::requested(exchange, message);
         self.task.replace(Some((BodyKind::Request, task)));
         match self.step(BodyKind::Request, Hook::Headers { end }) {
@@ -98,10 +104,17 @@ impl Stream {
         let Some(exchange) = exchange else { return HeadersStatus::Continue };
         let pinned = exchange.take_pinned();
         if pinned.is_empty() {
+            // Envoy's own response takes the place of one that guests still handle.
+            let task = self.task.take();
+            drop(task);
+            let replaced = self.response.replace(Half::new(BodyKind::Response));
+            drop(replaced);
             return HeadersStatus::Continue;
         }
         self.link.has_response();
-        let message = self.response.borrow_mut().begin(end || is_upgraded(&self.link));
+        let may_stream = exchange.behaviour.chain.iter().any(|guest| guest.streams);
+        let ended = end || is_upgraded(&self.link);
+        let message = self.response.borrow_mut().begin(self.filter(), ended, may_stream);
         let task = exchange::responded(exchange, pinned, message);
         self.task.replace(Some((BodyKind::Response, task)));
         match self.step(BodyKind::Response, Hook::Headers { end }) {
@@ -111,6 +124,12 @@ impl Stream {
     }
 
     pub(crate) fn body(&self, kind: BodyKind, end: bool) -> BodyStatus {
+        if kind == BodyKind::Response && self.ends.get() {
+            // Envoy may have put the last bytes into its buffer, where it forgets them.
+            let bytes = self.filter().take_body(BodyPart::BufferedResponse, usize::MAX);
+            self.filter().append_body(BodyPart::ReceivedResponse, &bytes);
+            return BodyStatus::Continue;
+        }
         match self.step(kind, Hook::Body { end }) {
             true => BodyStatus::Continue,
             false if self.half(kind).borrow().is_left() => BodyStatus::StopAndWatermark,
@@ -129,8 +148,13 @@ impl Stream {
     pub(crate) fn scheduled(&self) {
         self.waker.take();
         for kind in [BodyKind::Request, BodyKind::Response] {
-            let held = self.half(kind).borrow().is_held;
-            if held && self.step(kind, Hook::Scheduled) {
+            let (held, streams) = {
+                let half = self.half(kind).borrow();
+                (half.is_held, half.is_streaming())
+            };
+            if streams {
+                self.send_on();
+            } else if held && self.step(kind, Hook::Scheduled) {
                 self.half(kind).borrow_mut().is_held = false;
                 match kind {
                     BodyKind::Request => self.filter().continue_decoding(),
@@ -140,6 +164,20 @@ impl Stream {
             if self.filter().has_ended() {
                 return;
             }
+        }
+    }
+
+    /// Called when one of Envoy's buffers on the way to the client has exceeded its high watermark.
+    pub(crate) fn receiver_is_slow(&self) {
+        self.filter().watermarks.rise();
+    }
+
+    /// Called when one of these has been drained to its low watermark.
+    pub(crate) fn receiver_goes_on(&self) {
+        let watermarks = &self.filter().watermarks;
+        watermarks.fall();
+        if self.streams.get() && !watermarks.is_full() {
+            self.waker.schedule(|| self.filter().scheduler());
         }
     }
 
@@ -188,33 +226,80 @@ impl Stream {
         }
     }
 
+    /// Sends what a guest has written since, outside of the hooks with the original's pieces.
+    fn send_on(&self) {
+        let sent = self.response.borrow_mut().send_on(self.filter(), &self.waker);
+        self.record_written();
+        match sent {
+            Ok(SentOn::Nothing) => {}
+            Ok(SentOn::Continues) => self.filter().continue_encoding(),
+            Ok(SentOn::Ends(last)) => {
+                let stage = std::mem::replace(&mut self.response.borrow_mut().stage, Stage::Answered);
+                drop(stage);
+                self.ends.set(true);
+                self.filter().end_response(&last.concat());
+            }
+            Err(error) => {
+                self.break_off(BodyKind::Response, &error);
+                self.send_reply();
+            }
+        }
+    }
+
+    /// Breaks off a message that can't be sent as a whole.
+    fn break_off(&self, kind: BodyKind, error: &BoxError) {
+        tracing::info!("{error}; the message is aborted");
+        let (is_held, has_begun) = {
+            let half = self.half(kind).borrow();
+            (half.is_held, half.has_begun())
+        };
+        if is_held && !has_begun {
+            self.reply.replace(Some(Reply::failed()));
+            return;
+        }
+        let stage = std::mem::replace(&mut self.half(kind).borrow_mut().stage, Stage::Answered);
+        drop(stage);
+        self.filter().reset(b"http_wasm_body");
+    }
+
+    /// Records the calls of guests that have written the response.
+    fn record_written(&self) {
+        if self.streams.get()
+            && let Some(exchange) = &*self.exchange.borrow()
+        {
+            exchange.written();
+        }
+    }
+
     /// Makes as much progress as possible. Returns whether Envoy may continue the message.
     fn step(&self, kind: BodyKind, at: Hook) -> bool {
         self.half(kind).borrow_mut().take_in(self.filter(), at, &self.waker);
         self.work(kind);
         let goes = self.half(kind).borrow_mut().send(self.filter(), at, &self.waker);
+        self.record_written();
         let goes = goes.unwrap_or_else(|error| {
-            tracing::info!("{error}; the message is aborted");
-            if !self.half(kind).borrow().is_held {
-                self.filter().reset(b"http_wasm_body");
-            } else {
-                self.reply.replace(Some(Reply::failed()));
-            }
+            self.break_off(kind, &error);
             false
         });
         if at != Hook::Scheduled {
             self.half(kind).borrow_mut().is_held = !goes;
         }
-        let reply = self.reply.take();
-        if let Some(reply) = reply {
-            self.request.borrow_mut().stage = Stage::Answered;
-            self.response.borrow_mut().stage = Stage::Answered;
-            self.request.borrow_mut().is_held = false;
-            self.response.borrow_mut().is_held = false;
-            reply.send(self.filter(), self.grpc.get());
-            return false;
+        !self.send_reply() && goes
+    }
+
+    /// Sends what takes the place of the upstream's response, if there is anything.
+    fn send_reply(&self) -> bool {
+        let Some(reply) = self.reply.take() else { return false };
+        for half in [&self.request, &self.response] {
+            let mut half = half.borrow_mut();
+            half.is_held = false;
+            let stage = std::mem::replace(&mut half.stage, Stage::Answered);
+            drop(half);
+            // What it holds may call back.
+            drop(stage);
         }
-        goes
+        reply.send(self.filter(), self.grpc.get());
+        true
     }
 
     /// Polls the guests' call for `kind`, if there is one.
@@ -243,7 +328,7 @@ impl Stream {
 
     fn done(&self, kind: BodyKind, done: Done) {
         match done {
-            Done::Goes(message) => {
+            Done::Goes { body: message, streams } => {
                 let reselects =
                     self.exchange.borrow().as_ref().is_some_and(|exchange| exchange.behaviour.reselect_route);
                 if kind == BodyKind::Request && self.link.take_route_change() && reselects {
@@ -251,13 +336,14 @@ impl Stream {
                 }
                 // If guests have set a status that allows no body, the body is dropped as it arrives.
                 let is_bodyless = kind == BodyKind::Response && is_bodyless(self.link.status());
+                self.streams.set(streams);
                 let mut half = self.half(kind).borrow_mut();
                 if is_bodyless && half.has_body() {
                     // HTTP/2 clients compare the length with the body, which is now empty.
                     self.filter().remove_header(Map::Response, b"content-length");
-                    half.goes(Message::default());
+                    half.goes(self.filter(), Message::default(), false);
                 } else {
-                    half.goes(message);
+                    half.goes(self.filter(), message, streams);
                 }
             }
             Done::Reply(reply) => {

@@ -12,5 +12,6 @@ mod isolation;
 mod lifetimes;
 mod names;
 mod shapes;
+mod streams;
 mod support;
 mod updates;

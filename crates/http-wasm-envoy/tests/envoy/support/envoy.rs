@@ -113,7 +113,7 @@ impl Settings {
 
     fn add_route(&mut self, prefix: &str, config: &str) {
         self.routes.push_str(&format!(
-            r#"{{"match": {{"prefix": "{prefix}"}}, "route": {{"cluster": "up"}},
+            r#"{{"match": {{"prefix": "{prefix}"}}, "route": {{"cluster": "up", "timeout": "0s"}},
                "typed_per_filter_config": {{"http-wasm": {{
                  "@type":
                    "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute",
