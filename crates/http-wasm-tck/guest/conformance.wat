@@ -34,6 +34,7 @@
   (global $ctx (mut i32) (i32.const 0))
   (global $requests (mut i32) (i32.const 0x1000))
   (global $dirty (mut i32) (i32.const 0))
+  (global $as_it_comes (mut i32) (i32.const 0))
 
   ;;@boot
 
@@ -263,6 +264,14 @@
       ;; Read a body to its end: kind, buf, buf_limit, and 0, 1 for the kind that gets a copy or 255 for none.
       (if (i32.eq (local.get $op) (i32.const 70)) (then
         (call $operands (i32.const 4))
+        (global.set $as_it_comes (i32.const 0))
+        (call $read_all)
+        (br $continue)))
+
+      ;; The same, from a host that streams: reads return what is there.
+      (if (i32.eq (local.get $op) (i32.const 84)) (then
+        (call $operands (i32.const 4))
+        (global.set $as_it_comes (i32.const 1))
         (call $read_all)
         (br $continue)))
 
@@ -364,9 +373,10 @@
       ;; More than there is room for.
       (if (i32.gt_u (local.get $len) (call $arg (i32.const 2)))
         (then (global.set $last (i64.const 0xbad0000000000001)) (return)))
-      ;; Neither full nor at the end.
+      ;; Neither full, or as far as it has come, nor at the end.
       (if (i32.and
-            (i32.lt_u (local.get $len) (call $arg (i32.const 2)))
+            (i32.lt_u (local.get $len)
+              (select (i32.const 1) (call $arg (i32.const 2)) (global.get $as_it_comes)))
             (i64.ne (i64.shr_u (local.get $read) (i64.const 32)) (i64.const 1)))
         (then (global.set $last (i64.const 0xbad0000000000002)) (return)))
       ;; An EOF flag that is neither 0 nor 1.

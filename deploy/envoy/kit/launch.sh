@@ -3,7 +3,7 @@
 #
 #   http-wasm tck run --launch "deploy/envoy/kit/launch.sh module {listen} {backend} {guest} {config}"
 #
-# In place of "module", "ext-proc" runs the guest beside Envoy. ENVOY is Envoy's program, HTTP_WASM the command, MODULE
+# In place of "module", "ext-proc" runs the guest beside Envoy, and "stream" is the module with a guest that streams. ENVOY is Envoy's program, HTTP_WASM the command, MODULE
 # the directory with libhttp_wasm_envoy.so.
 set -euo pipefail
 how=$1 listen=$2 backend=${3#http://} guest=$4 config=$5
@@ -22,12 +22,14 @@ cluster() {
 }
 clusters=$(cluster backend "$backend" "$trailers")
 
+settings=
 case $how in
-module)
+module | stream)
+  [ "$how" = module ] || settings=', "stream": "response"'
   filter='"@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
     "dynamic_module_config": {"name": "http_wasm_envoy", "do_not_close": true}, "filter_name": "kit",
     "filter_config": {"@type": "type.googleapis.com/google.protobuf.Struct",
-      "value": {"guests": {"kit": {"path": "'"$guest"'", "config_file": "'"$config"'"}}}}'
+      "value": {"guests": {"kit": {"path": "'"$guest"'", "config_file": "'"$config"'"'"$settings"'}}}}'
   ;;
 ext-proc)
   "$HTTP_WASM" ext-proc --listen 127.0.0.1:0 --guest "$guest" --guest-config @"$config" >"$directory/out" &
@@ -46,7 +48,7 @@ ext-proc)
   clusters+=", $(cluster processor "$processor" "$http2")"
   ;;
 *)
-  echo "expected module or ext-proc, found $how" >&2
+  echo "expected module, stream or ext-proc, found $how" >&2
   exit 2
   ;;
 esac

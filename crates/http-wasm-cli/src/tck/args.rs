@@ -53,7 +53,8 @@ pub(crate) struct TckGuestArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("target").required(true).multiple(true).args(["url", "launch", "own"]))]
+#[command(group = clap::ArgGroup::new("target").required(true).multiple(true)
+    .args(["url", "launch", "stream_url", "launch_stream", "own"]))]
 pub(crate) struct TckRunArgs {
     /// URL of the host under test, with the guest of `tck guest` loaded, and forwarding to `tck backend`
     #[arg(long, value_name = "URL", conflicts_with = "own")]
@@ -63,6 +64,15 @@ pub(crate) struct TckRunArgs {
     /// with the two files, the backend's URL and the HOST:PORT to listen on. Enables the cases that need their own host
     #[arg(long, value_name = "COMMAND", conflicts_with = "own", value_parser = LaunchCommand::parse)]
     pub(crate) launch: Option<LaunchCommand>,
+
+    /// URL of a host that lets guests write responses while they are sent, with the guest of `tck guest --variant
+    /// stream` loaded, and forwarding to `tck backend`. Enables the group `stream`
+    #[arg(long, value_name = "URL", conflicts_with = "own")]
+    pub(crate) stream_url: Option<TckUrl>,
+
+    /// Command that starts such a host, as for --launch
+    #[arg(long, value_name = "COMMAND", conflicts_with = "own", value_parser = LaunchCommand::parse)]
+    pub(crate) launch_stream: Option<LaunchCommand>,
 
     /// Test this host
     #[arg(long = "self")]

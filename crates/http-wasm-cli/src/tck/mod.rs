@@ -58,13 +58,15 @@ async fn serve(address: &str) -> Result<(), Failure> {
 }
 
 async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
-    let launch = match &args.launch {
-        _ if args.own => Some(own_command()?),
-        launch => launch.clone(),
+    let (launch, launch_stream) = match args.own {
+        true => (Some(own_command(false)?), Some(own_command(true)?)),
+        false => (args.launch, args.launch_stream),
     };
     let options = Options {
         address: args.url.map(|url| url.0),
         launch,
+        stream_address: args.stream_url.map(|url| url.0),
+        launch_stream,
         guest: args.guest,
         log_file: args.log_file,
         http: args.http.into(),
@@ -101,14 +103,17 @@ async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
     }
 }
 
-/// This executable as the host under test.
-fn own_command() -> Result<LaunchCommand, Failure> {
+/// This executable as the host under test, with streaming or without.
+fn own_command(streams: bool) -> Result<LaunchCommand, Failure> {
     let binary = std::env::current_exe().map_err(|error| {
         Failure::Other(format!("cannot determine the path of this executable: {}", plain(&error)))
     })?;
     let mut words = vec![binary.to_string_lossy().into_owned()];
     let serve = "serve --guest {guest} --guest-config @{config} --upstream {backend} --listen {listen}";
     words.extend(serve.split(' ').map(str::to_owned));
+    if streams {
+        words.extend(["--stream".to_owned(), "response".to_owned()]);
+    }
     LaunchCommand::new(words).map_err(|error| Failure::Other(error.to_string()))
 }
 

@@ -22,6 +22,9 @@ pub struct Reply {
     pub(crate) informational: Vec<u16>,
     pub(crate) piece: usize,
     pub(crate) pause_ms: u64,
+    /// The connection ends in place of the body.
+    #[serde(default)]
+    pub(crate) is_cut: bool,
 }
 
 /// The backend's default response body.
@@ -46,6 +49,7 @@ impl Reply {
             informational: Vec::new(),
             piece: 0,
             pause_ms: 0,
+            is_cut: false,
         }
     }
 
@@ -87,6 +91,12 @@ impl Reply {
     /// The same with an informational response before it.
     pub fn after(mut self, informational: u16) -> Self {
         self.informational.push(informational);
+        self
+    }
+
+    /// The same in chunks, and broken off before its end.
+    pub fn cut(mut self) -> Self {
+        (self.is_cut, self.framing) = (true, Framing::Chunked);
         self
     }
 

@@ -108,7 +108,7 @@ impl Connection {
                 }
             };
             answer(&mut writer, &head, &reply).await?;
-            if close || reply.framing == Framing::Close {
+            if close || reply.is_cut || reply.framing == Framing::Close {
                 return Ok(());
             }
         }
@@ -166,6 +166,7 @@ async fn answer(to: &mut (impl tokio::io::AsyncWrite + Unpin), head: &Head, repl
         trailers: &reply.trailers(),
         piece: reply.piece,
         pause: reply.pause(),
+        is_cut: reply.is_cut,
     };
     write_body(to, framed).await
 }

@@ -30,6 +30,8 @@ pub enum Check {
     StatusWithin(u16, u16),
     /// The connection ends without a response.
     Dropped,
+    /// The response ends before it is whole; if nothing of it was sent, an error may take its place.
+    BreaksOff,
     /// The client gets this header with exactly these values; with none, it doesn't get the header.
     Header(&'static str, Values),
     /// The client gets this body.

@@ -5,6 +5,7 @@ use super::compare::{body, fields, require, same};
 use super::exchange::Exchange;
 use super::observed::{Mismatch, Observed};
 use super::report;
+use crate::client::NO_RESPONSE;
 use crate::text::{hash, latin1, shown};
 
 impl Exchange {
@@ -16,16 +17,18 @@ impl Exchange {
     ) -> Result<(), Mismatch> {
         let checks = instead.unwrap_or(&self.checks);
         let says_status = |check: &Check| {
-            use Check::{Dropped, Status, StatusWithin, Traps};
-            matches!(check, Status(_) | StatusWithin(..) | Traps(_) | Dropped)
+            use Check::{BreaksOff, Dropped, Status, StatusWithin, Traps};
+            matches!(check, Status(_) | StatusWithin(..) | Traps(_) | Dropped | BreaksOff)
         };
         if !checks.iter().any(says_status) {
             let expected = if self.stops.is_some() { 200 } else { self.reply.status };
             Check::Status(expected).evaluate(observed)?;
         }
         checks.iter().try_for_each(|check| check.evaluate(observed))?;
-        let fails =
-            |check: &Check| matches!(check, Check::Traps(_) | Check::Dropped | Check::StatusWithin(..));
+        let fails = |check: &Check| {
+            use Check::{BreaksOff, Dropped, StatusWithin, Traps};
+            matches!(check, Traps(_) | Dropped | BreaksOff | StatusWithin(..))
+        };
         if checks.iter().any(fails) || instead.is_some() {
             return Ok(());
         }
@@ -76,6 +79,17 @@ impl Check {
             Self::Dropped => {
                 require(observed.response.is_err(), || "no response".to_owned(), || "a response".to_owned())
             }
+            Self::BreaksOff => match observed.response {
+                Ok(response) if response.broken.is_some() || response.status >= 500 => Ok(()),
+                Ok(_) => {
+                    Err(Mismatch::new("a response that breaks off", "one that ends as if it were whole"))
+                }
+                Err(reason) => require(
+                    !reason.starts_with(NO_RESPONSE),
+                    || "a response that breaks off".to_owned(),
+                    || reason.to_owned(),
+                ),
+            },
             Self::Header(name, expected) => {
                 fields(&observed.response()?.header(name), expected, || format!("{name} at the client"))
             }

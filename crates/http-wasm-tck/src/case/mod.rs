@@ -32,6 +32,8 @@ pub enum Section {
     Phases,
     /// Bodies, their framing, and trailers.
     Bodies,
+    /// Responses that are sent while the guest writes them: not in the ABI's description, but in `docs/streaming.md`.
+    Streaming,
 }
 
 impl fmt::Display for Section {
@@ -43,6 +45,7 @@ impl fmt::Display for Section {
             Self::Fields => "Fields",
             Self::Phases => "Phases",
             Self::Bodies => "Bodies",
+            Self::Streaming => "Streaming",
         })
     }
 }
@@ -147,6 +150,11 @@ impl Case {
         &self.host
     }
 
+    /// Whether the host must let the guest write responses while they are sent.
+    pub fn streams(&self) -> bool {
+        matches!(self.host, Host::Own { variant: Variant::Stream, .. })
+    }
+
     /// The group: `core` for cases that run against any URL, otherwise the first part of the ID.
     pub fn group(&self) -> &str {
         match self.host {
@@ -175,7 +183,7 @@ impl Case {
         let mut calls = BTreeSet::new();
         if let Host::Own { variant, .. } = self.host {
             let at_start: &[Function] = match variant {
-                Variant::Conformance | Variant::Wasi | Variant::NoHandleResponse => &[],
+                Variant::Conformance | Variant::Wasi | Variant::NoHandleResponse | Variant::Stream => &[],
                 Variant::Early(function) => &[function],
                 _ => &[Function::EnableFeatures, Function::GetConfig, Function::Log, Function::LogEnabled],
             };

@@ -13,6 +13,7 @@ mod pointers;
 mod response;
 mod shared;
 mod status;
+mod streaming;
 mod trailers;
 mod uri;
 mod values;
@@ -21,7 +22,7 @@ use crate::case::Case;
 
 /// All cases. Those that need the same host are adjacent.
 pub fn all() -> Vec<Case> {
-    let themes: [fn() -> Vec<Case>; 14] = [
+    let themes: [fn() -> Vec<Case>; 15] = [
         phases::cases,
         phase_bodies::cases,
         limits::cases,
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Case> {
         trailers::cases,
         response::cases,
         flow::cases,
+        streaming::cases,
         own_host::cases,
     ];
     themes.iter().flat_map(|cases| cases()).collect()

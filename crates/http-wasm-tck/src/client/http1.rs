@@ -24,6 +24,7 @@ pub(super) async fn send(stream: TcpStream, address: &str, request: &Request) ->
             trailers: &request.trailers,
             piece: request.piece,
             pause: request.pause,
+            is_cut: false,
         };
         write_body(&mut writer, framed).await?;
         // The connection stays open for writing, because some servers treat a half-closed connection as a disconnected

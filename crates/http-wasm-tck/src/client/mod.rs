@@ -12,6 +12,9 @@ use tokio::net::TcpStream;
 pub use self::message::Http;
 pub(crate) use self::message::{Request, Response};
 
+/// How the error begins when time has run out.
+pub(crate) const NO_RESPONSE: &str = "no response";
+
 /// Sends a request on a new connection. The complete response must arrive within `timeout`; otherwise, the error says
 /// why it didn't.
 pub(crate) async fn send(
@@ -22,7 +25,7 @@ pub(crate) async fn send(
 ) -> Result<Response, String> {
     match tokio::time::timeout(timeout, exchange(address, http, request)).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no response within {} s", timeout.as_secs())),
+        Err(_) => Err(format!("{NO_RESPONSE} within {} s", timeout.as_secs())),
     }
 }
 

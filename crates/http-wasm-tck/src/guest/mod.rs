@@ -123,6 +123,7 @@ fn branch(text: &mut String, op: u8, operands: usize, call: &str) {
 fn boot(text: &mut String, variant: Variant) {
     let (bit, features, early, run) = match variant {
         Variant::Conformance | Variant::Wasi | Variant::NoHandleResponse => return,
+        Variant::Stream => return line(text, format_args!("(@custom \"http-wasm-stream\" \"\")")),
         Variant::Start(Start::Section) => (1, None, None, "(start $boot)"),
         Variant::Start(Start::Initialize) => (2, None, None, "(export \"_initialize\" (func $boot))"),
         Variant::Start(Start::Return) => (4, None, None, "(export \"_start\" (func $boot))"),

@@ -37,6 +37,8 @@ pub enum Variant {
     Wasi,
     /// Has no `handle_response`.
     NoHandleResponse,
+    /// Declares that it copes with responses that are sent while it writes them.
+    Stream,
 }
 
 /// The error for an unknown variant.
@@ -49,7 +51,7 @@ impl Variant {
     pub fn all() -> impl Iterator<Item = Self> {
         let starts = [Start::Section, Start::Initialize, Start::Return, Start::Exit];
         let early = Function::ALL.iter().filter(|function| !function.works_at_start());
-        [Self::Conformance, Self::Wasi, Self::NoHandleResponse]
+        [Self::Conformance, Self::Wasi, Self::NoHandleResponse, Self::Stream]
             .into_iter()
             .chain(starts.map(Self::Start))
             .chain((0..8).map(Self::Features))
@@ -73,6 +75,7 @@ impl fmt::Display for Variant {
             Self::Early(function) => write!(f, "early-{}", function.slug()),
             Self::Wasi => f.write_str("wasi"),
             Self::NoHandleResponse => f.write_str("no-handle-response"),
+            Self::Stream => f.write_str("stream"),
         }
     }
 }

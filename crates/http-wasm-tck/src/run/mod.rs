@@ -32,19 +32,22 @@ pub async fn run(
     options: &Options,
     mut each: impl FnMut(&Outcome),
 ) -> Result<Vec<Outcome>, RunError> {
-    if options.address.is_none() && options.launch.is_none() {
+    let addresses = [&options.address, &options.stream_address];
+    let commands = [&options.launch, &options.launch_stream];
+    if addresses.iter().all(|address| address.is_none()) && commands.iter().all(|command| command.is_none()) {
         return Err(RunError::NoTarget);
     }
-    let running = match &options.address {
-        Some(address) => {
-            let checked = preflight::check(address, options.http, options.timeout).await;
-            Some(checked.map_err(RunError::Setup)?)
-        }
-        None => None,
-    };
-    let backend = match &options.launch {
-        None => None,
-        Some(_) => Some(OwnBackend::start().await.map_err(RunError::Backend)?),
+    let mut running = None;
+    if let Some(address) = &options.address {
+        let checked = preflight::check(address, options.http, options.timeout).await;
+        running = Some(checked.map_err(RunError::Setup)?);
+    }
+    if let Some(address) = &options.stream_address {
+        preflight::check(address, options.http, options.timeout).await.map_err(RunError::Setup)?;
+    }
+    let backend = match commands.iter().any(|command| command.is_some()) {
+        false => None,
+        true => Some(OwnBackend::start().await.map_err(RunError::Backend)?),
     };
     let mut target = Target::new(options, backend.as_ref().map(|backend| backend.address))?;
     let started = target.capabilities().await.map_err(RunError::Setup)?;
@@ -75,9 +78,23 @@ fn skipped(case: &Case, options: &Options) -> Option<String> {
         Some(http) if http != options.http => return Some(format!("applies only to {http}")),
         _ => {}
     }
-    let needs_own = matches!(case.host(), Host::Own { .. });
-    (needs_own && options.launch.is_none())
-        .then(|| "needs its own host: pass a command that starts one with --launch".to_owned())
+    if case.streams() {
+        return (options.stream_address.is_none() && options.launch_stream.is_none()).then(|| {
+            "needs a host that streams: pass the URL of one with --stream-url, or a command that starts one with \
+             --launch-stream"
+                .to_owned()
+        });
+    }
+    match case.host() {
+        Host::Own { .. } if options.launch.is_none() => {
+            Some("needs its own host: pass a command that starts one with --launch".to_owned())
+        }
+        Host::Any if options.address.is_none() && options.launch.is_none() => Some(
+            "needs a host: pass the URL of one with --url, or a command that starts one with --launch"
+                .to_owned(),
+        ),
+        _ => None,
+    }
 }
 
 /// Why the guest can't take part in a case; `running` is what that of the host at the address is capable of.

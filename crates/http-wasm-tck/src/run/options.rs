@@ -27,6 +27,11 @@ pub struct Options {
     pub address: Option<String>,
     /// How to start the host under test: for cases that need their own, and for all if there is no address.
     pub launch: Option<LaunchCommand>,
+    /// A host that lets guests write responses while they are sent: it has the guest `stream` loaded, and forwards to
+    /// the kit's backend.
+    pub stream_address: Option<String>,
+    /// How to start such a host.
+    pub launch_stream: Option<LaunchCommand>,
     /// The conformance guest for started hosts, if that isn't the kit's own: one that was written with some language's
     /// bindings. Cases that it can't take part in are skipped.
     pub guest: Option<PathBuf>,
@@ -47,6 +52,8 @@ impl Default for Options {
         Self {
             address: None,
             launch: None,
+            stream_address: None,
+            launch_stream: None,
             guest: None,
             log_file: None,
             http: Http::One,

@@ -43,9 +43,14 @@ impl<'a> Target<'a> {
 
     /// Runs the exchanges of a case.
     pub(super) async fn exchange(&mut self, case: &Case) -> Result<(), String> {
-        let address = match (&self.options.address, &case.host) {
-            (Some(address), Host::Any) => address.clone(),
-            (_, host) => self.launch(host).await?,
+        let running = match &case.host {
+            Host::Any => &self.options.address,
+            Host::Own { .. } if case.streams() => &self.options.stream_address,
+            Host::Own { .. } => &None,
+        };
+        let address = match running {
+            Some(address) => address.clone(),
+            None => self.launch(&case.host).await?,
         };
         match &case.plan {
             Plan::InTurn(exchanges) => {
@@ -129,7 +134,9 @@ impl<'a> Target<'a> {
             Host::Any => (Variant::Conformance, &[][..]),
             Host::Own { variant, config } => (*variant, &config[..]),
         };
-        let (Some(command), Some(backend)) = (&self.options.launch, self.backend) else {
+        let command =
+            if variant == Variant::Stream { &self.options.launch_stream } else { &self.options.launch };
+        let (Some(command), Some(backend)) = (command, self.backend) else {
             return Err("there is no command to start a host".to_owned());
         };
         let count = self.count.fetch_add(1, Ordering::Relaxed);

@@ -78,6 +78,17 @@ impl Script {
             .gives(payload.digest())
     }
 
+    /// The same from a host that streams: each read must return something, or the end.
+    pub fn copy_as_it_comes(mut self, kind: u32, step: u32, to: Option<u32>, payload: &Payload) -> Self {
+        self.called.push(Function::ReadBody);
+        if to.is_some() {
+            self.called.push(Function::WriteBody);
+        }
+        self.of = format!("read_body({kind}) of what is there, up to {step} bytes");
+        self.op(84, &[kind.into(), FREE.into(), step.into(), to.unwrap_or(255).into()])
+            .gives(payload.digest())
+    }
+
     /// Writes body bytes.
     pub fn write(self, kind: u32, bytes: impl Into<Arg>) -> Self {
         self.call(Function::WriteBody, [kind.into(), bytes.into()])

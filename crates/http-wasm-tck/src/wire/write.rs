@@ -17,6 +17,8 @@ pub(crate) struct Framed<'a> {
     pub(crate) piece: usize,
     /// The pause before each piece except the first.
     pub(crate) pause: Duration,
+    /// It ends without its last chunk.
+    pub(crate) is_cut: bool,
 }
 
 /// Writes a body.
@@ -34,7 +36,7 @@ pub(crate) async fn write_body<S: AsyncWrite + Unpin>(to: &mut S, body: Framed<'
             to.write_all(bytes).await?;
         }
     }
-    if body.framing == Framing::Chunked {
+    if body.framing == Framing::Chunked && !body.is_cut {
         let mut end = b"0\r\n".to_vec();
         write_fields(&mut end, body.trailers);
         end.extend(b"\r\n");

@@ -202,6 +202,7 @@ impl<H: Host> LocalHost for Broken<H> {
     type Head = H::Head;
 
     const SENDER_DECLARES_LENGTH: bool = H::SENDER_DECLARES_LENGTH;
+    const STREAMS: bool = H::STREAMS;
 
     fn save_head(&self, message: BodyKind) -> H::Head {
         self.inner.save_head(message)
@@ -293,6 +294,11 @@ impl<H: Host> LocalHost for Broken<H> {
 
     fn is_sheddable(&self) -> bool {
         self.inner.is_sheddable()
+    }
+
+    fn split_response(&mut self) -> Option<Self> {
+        let inner = self.inner.split_response()?;
+        Some(Self { inner, mutation: self.mutation, seen: ReceivedRequest::default() })
     }
 
     fn set_body(&mut self, message: BodyKind, mut body: Outgoing) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
-use http_wasm_host::{Engine, Error, Guest, Outcome, Rule};
+use http_wasm_host::{Engine, Error, Guest, Outcome, Rule, Stream};
 use http_wasm_tower::Body;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use crate::broken::Broken;
 use crate::imports::intercept;
 use crate::mutation::Mutation;
+use crate::streams::{self, StreamFault};
 
 /// The fault of a host.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,8 @@ pub(crate) enum Fault {
     Rule(Mutation),
     /// A wrong response when a guest fails.
     Answer(OnFailure),
+    /// A host that streams, as it is or with a rule of streaming broken.
+    Stream(Option<StreamFault>),
 }
 
 /// Wrong responses when a guest fails.
@@ -61,7 +64,9 @@ fn engine() -> &'static Engine {
 fn load(fault: Fault, wasm: &[u8]) -> Guest<Broken> {
     let builder = Guest::<Broken>::builder(engine()).name(format!("{fault:?}"));
     let builder = match fault {
-        Fault::None | Fault::Answer(_) => builder,
+        Fault::None | Fault::Answer(_) | Fault::Stream(Some(StreamFault::Held)) => builder,
+        Fault::Stream(None) => builder.stream(Stream::Response),
+        Fault::Stream(Some(fault)) => builder.stream(Stream::Response).intercept(streams::intercept(fault)),
         Fault::Rule(mutation) => match inner_rule(mutation) {
             Some(rule) => builder.break_rule(rule),
             None => builder.intercept(intercept(mutation)),
@@ -119,11 +124,11 @@ async fn serve(
 ) -> Result<Response<Body>, hyper_util::client::legacy::Error> {
     let mutation = match fault {
         Fault::Rule(mutation) => Some(mutation),
-        Fault::None | Fault::Answer(_) => None,
+        Fault::None | Fault::Answer(_) | Fault::Stream(_) => None,
     };
     let failed = |error: &Error| match fault {
         Fault::Answer(on_failure) => on_failure.response(error),
-        Fault::None | Fault::Rule(_) => {
+        Fault::None | Fault::Rule(_) | Fault::Stream(_) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
             response
@@ -141,7 +146,7 @@ async fn serve(
     let response = forward(next, backend, request).await?;
     pinned.host_mut().set_response(response);
     Ok(match pinned.handle_response().await {
-        Ok(handled) => handled.host.into_response(is_head),
+        Ok(handled) => streams::sent(fault, handled.host.into_response(is_head)),
         Err(error) => failed(&error),
     })
 }

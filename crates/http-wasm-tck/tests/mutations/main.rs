@@ -4,6 +4,7 @@ mod broken;
 mod host;
 mod imports;
 mod mutation;
+mod streams;
 mod table;
 
 use std::collections::BTreeSet;
@@ -43,7 +44,7 @@ fn every_mutation_is_listed_once() {
     let listed: Vec<Mutation> = table()
         .filter_map(|(fault, _)| match fault {
             Fault::Rule(mutation) => Some(*mutation),
-            Fault::None | Fault::Answer(_) => None,
+            Fault::None | Fault::Answer(_) | Fault::Stream(_) => None,
         })
         .collect();
     assert_eq!(listed, Mutation::ALL);
@@ -117,9 +118,13 @@ async fn confirmed(fault: Fault, expected: &[&str], cases: &[Case]) -> Vec<Outco
 /// The failed cases.
 async fn failures(fault: Fault, cases: &[Case], timeout: Duration) -> Vec<Outcome> {
     let backend = backend().await;
-    let wasm = guest::wasm(Variant::Conformance).expect("the guest is well-formed");
-    let address = host::start(fault, wasm, backend).await;
-    let options = Options { address: Some(address.to_string()), timeout, ..Options::default() };
+    let variant = if streams::is_among(fault) { Variant::Stream } else { Variant::Conformance };
+    let wasm = guest::wasm(variant).expect("the guest is well-formed");
+    let address = Some(host::start(fault, wasm, backend).await.to_string());
+    let options = match variant {
+        Variant::Stream => Options { stream_address: address, timeout, ..Options::default() },
+        _ => Options { address, timeout, ..Options::default() },
+    };
     let outcomes = match run(cases, &options, |_| ()).await {
         Ok(outcomes) => outcomes,
         // The host is so broken that the kit doesn't start.
