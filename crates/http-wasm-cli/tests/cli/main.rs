@@ -10,6 +10,7 @@ mod dev;
 mod guests;
 mod hostile;
 mod proxy;
+mod redaction;
 mod replay;
 mod settings;
 mod shutdown;

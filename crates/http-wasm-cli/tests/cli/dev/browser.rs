@@ -18,7 +18,7 @@ use super::{Dev, answers};
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A browser with one page.
-struct Browser {
+pub(crate) struct Browser {
     child: Child,
     to: File,
     messages: Receiver<Value>,
@@ -30,7 +30,7 @@ struct Browser {
 }
 
 impl Browser {
-    fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let [to, from] = ["to", "from"].map(|pipe| directory.path().join(pipe));
         let made = Command::new("mkfifo").args([&to, &from]).status().expect("mkfifo runs");
@@ -94,7 +94,7 @@ impl Browser {
         }
     }
 
-    fn evaluate(&mut self, script: &str) -> Value {
+    pub(crate) fn evaluate(&mut self, script: &str) -> Value {
         let params = json!({ "expression": script, "returnByValue": true, "awaitPromise": true });
         let result = self.call("Runtime.evaluate", params);
         assert!(result["exceptionDetails"].is_null(), "{script}: {result}");
@@ -102,7 +102,7 @@ impl Browser {
     }
 
     /// Waits until this is true in the page.
-    fn wait_for(&mut self, condition: &str) {
+    pub(crate) fn wait_for(&mut self, condition: &str) {
         let start = Instant::now();
         while self.evaluate(condition) != true {
             if start.elapsed() > TIMEOUT {
@@ -111,6 +111,11 @@ impl Browser {
             }
             sleep(Duration::from_millis(100));
         }
+    }
+
+    /// Goes to this URL.
+    pub(crate) fn open(&mut self, url: &str) {
+        self.call("Page.navigate", json!({ "url": url }));
     }
 
     fn text(&mut self, selector: &str) -> String {
@@ -139,7 +144,7 @@ async fn show(dev: &Dev, name: &'static str, with: impl FnOnce(&mut Browser) + S
     let url = format!("http://{}/", dev.page);
     let run = move || {
         let mut browser = Browser::start(name);
-        browser.call("Page.navigate", json!({ "url": url }));
+        browser.open(&url);
         with(&mut browser);
         assert!(browser.console.is_empty(), "{:#?}", browser.console);
     };

@@ -1,10 +1,10 @@
 //! `http-wasm dev`.
 
 #[cfg(unix)]
-mod browser;
+pub(crate) mod browser;
 #[cfg(unix)]
 #[path = "../../../../http-wasm-gateway/tests/common/browser.rs"]
-mod chromium;
+pub(crate) mod chromium;
 mod exchanges;
 mod page;
 mod rebuild;

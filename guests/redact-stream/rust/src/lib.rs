@@ -1,0 +1,125 @@
+//! Redacts a JSON field in event streams and JSON responses while they are sent: the value of each field of that name,
+//! if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
+//!
+//! A response is split anywhere: what is known of it is kept from one piece to the next, and that is a few bytes. So
+//! each piece goes on at once.
+
+use std::sync::OnceLock;
+
+#[link(wasm_import_module = "http_handler")]
+unsafe extern "C" {
+    fn enable_features(features: u32) -> u32;
+    fn get_config(buf: *mut u8, limit: usize) -> usize;
+    fn get_header_values(kind: u32, name: *const u8, name_len: usize, buf: *mut u8, limit: usize) -> u64;
+    fn read_body(kind: u32, buf: *mut u8, limit: usize) -> u64;
+    fn write_body(kind: u32, body: *const u8, len: usize);
+}
+
+/// For hosts that send what a guest writes while it runs: status and headers are left alone here, and reads may return
+/// less than they ask for.
+#[unsafe(link_section = "http-wasm-stream")]
+#[used]
+static DECLARES_STREAM: [u8; 1] = *b"1";
+
+const RESPONSE: u32 = 1;
+const BUFFER_RESPONSE: u32 = 2;
+const PIECE: usize = 16 * 1024;
+
+static FIELD: OnceLock<Vec<u8>> = OnceLock::new();
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum State {
+    #[default]
+    Outside,
+    /// In a string, of which this many bytes are the field's name so far.
+    String(Option<usize>),
+    Escape,
+    AfterName,
+    BeforeValue,
+    Value,
+    ValueEscape,
+}
+
+impl State {
+    /// The state after this byte.
+    fn next(self, byte: u8, field: &[u8]) -> Self {
+        let is_space = matches!(byte, b' ' | b'\t' | b'\r');
+        match (self, byte) {
+            // No string of JSON goes on in the next line.
+            (_, b'\n') => Self::Outside,
+            (Self::String(_), b'\\') => Self::Escape,
+            (Self::String(matched), b'"') if matched == Some(field.len()) => Self::AfterName,
+            (Self::String(_), b'"') => Self::Outside,
+            (Self::String(matched), _) => {
+                Self::String(matched.filter(|&at| field.get(at) == Some(&byte)).map(|at| at + 1))
+            }
+            (Self::Escape, _) => Self::String(None),
+            (Self::Value, b'\\') => Self::ValueEscape,
+            (Self::Value, b'"') => Self::Outside,
+            (Self::Value | Self::ValueEscape, _) => Self::Value,
+            (Self::AfterName | Self::BeforeValue, _) if is_space => self,
+            (Self::AfterName, b':') => Self::BeforeValue,
+            (Self::BeforeValue, b'"') => Self::Value,
+            (_, b'"') => Self::String(Some(0)),
+            _ => Self::Outside,
+        }
+    }
+}
+
+#[unsafe(export_name = "_initialize")]
+extern "C" fn initialize() {
+    let mut field = vec![0; 256];
+    // SAFETY: the buffer is as long as the limit says; longer values aren't written.
+    let len = unsafe { get_config(field.as_mut_ptr(), field.len()) };
+    assert!(len <= field.len(), "the field's name is too long");
+    field.truncate(len);
+    let _first = FIELD.set(if len == 0 { b"ssn".to_vec() } else { field });
+    // SAFETY: it takes no memory.
+    unsafe { enable_features(BUFFER_RESPONSE) };
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn handle_request() -> u64 {
+    1
+}
+
+fn is_redacted(piece: &mut [u8]) -> bool {
+    let name = b"content-type";
+    // SAFETY: both buffers are as long as is said.
+    let found = unsafe {
+        get_header_values(RESPONSE, name.as_ptr(), name.len(), piece.as_mut_ptr(), piece.len())
+    };
+    let values = piece.get(..found as u32 as usize).unwrap_or_default();
+    values.starts_with(b"text/event-stream") || values.starts_with(b"application/json")
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn handle_response(_req_ctx: u32, is_error: u32) {
+    let mut piece = vec![0; PIECE];
+    if is_error != 0 || !is_redacted(&mut piece) {
+        return;
+    }
+    let field = FIELD.get().expect("it is initialised");
+    let (mut state, mut out) = (State::default(), Vec::with_capacity(2 * PIECE));
+    loop {
+        // SAFETY: the buffer is as long as the limit says.
+        let read = unsafe { read_body(RESPONSE, piece.as_mut_ptr(), piece.len()) };
+        out.clear();
+        for &byte in &piece[..read as u32 as usize] {
+            let before = state;
+            state = before.next(byte, field);
+            match state {
+                State::Value if before == State::BeforeValue => out.extend_from_slice(b"\"***"),
+                State::Value | State::ValueEscape => {}
+                _ => out.push(byte),
+            }
+        }
+        if !out.is_empty() {
+            // SAFETY: it is as long as is said.
+            unsafe { write_body(RESPONSE, out.as_ptr(), out.len()) };
+        }
+        if read >> 32 != 0 {
+            return;
+        }
+    }
+}
