@@ -1,12 +1,12 @@
 // Redacts a JSON field in event streams and JSON responses while they are sent: the value of each field of that name,
 // if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
 //
-// A response is split anywhere: what is known of it is kept from one piece to the next, and that is a few bytes. So
-// each piece goes on at once.
+// A response can be split anywhere: a few bytes of state are kept from one piece to the next. So each piece is passed
+// on at once.
 #include "../../examples/c/http_handler.h"
 
-// For hosts that send what a guest writes while it runs: status and headers are left alone here, and reads may return
-// less than they ask for. Clang makes a custom section from assembler only.
+// Declares support for hosts that send writes while the guest runs: status and headers aren't changed here, and reads
+// may return less than requested. Clang only creates custom sections from assembler.
 __asm__(".section \".custom_section.http-wasm-stream\",\"\",@\n.ascii \"1\"\n.text\n");
 
 enum { PIECE = 16 * 1024, MAX_FIELD = 256 };
@@ -14,15 +14,15 @@ enum { PIECE = 16 * 1024, MAX_FIELD = 256 };
 static char field[MAX_FIELD];
 static uint32_t field_len;
 static char piece[PIECE];
-// A value that is empty grows by three bytes, and takes at least five.
+// An empty value grows by three bytes, and takes at least five bytes of the piece.
 static char out[2 * PIECE];
 
 enum state { OUTSIDE, STRING, ESCAPE, AFTER_NAME, BEFORE_VALUE, VALUE, VALUE_ESCAPE };
 
-// Where in the JSON a response is, at the end of a piece.
+// The position within the JSON at the end of a piece.
 struct scanner {
   enum state state;
-  // How many bytes of a string are the field's name so far; more than its length if it is another.
+  // The number of bytes of a string that match the field's name so far; more than its length if they don't.
   uint32_t matched;
 };
 
@@ -65,7 +65,7 @@ static uint32_t redact(struct scanner *scanner, const char *in, uint32_t len) {
   for (uint32_t at = 0; at < len; at++) {
     char byte = in[at];
     enum state before = scanner->state;
-    // No string of JSON goes on in the next line.
+    // JSON strings don't continue on the next line.
     enum state after = scanner->state = byte == '\n' ? OUTSIDE : next(scanner, byte);
     if (after == VALUE && before == BEFORE_VALUE) {
       for (const char *star = "\"***"; *star; star++) out[written++] = *star;

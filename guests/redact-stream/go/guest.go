@@ -1,8 +1,8 @@
 // Redacts a JSON field in event streams and JSON responses while they are sent: the value of each field of that name,
 // if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
 //
-// A response is split anywhere: what is known of it is kept from one piece to the next, and that is a few bytes. So
-// each piece goes on at once.
+// A response can be split anywhere: a few bytes of state are kept from one piece to the next. So each piece is passed
+// on at once.
 package main
 
 import (
@@ -47,10 +47,10 @@ const (
 	valueEscape
 )
 
-// scanner knows where in the JSON a response is, at the end of a piece.
+// scanner keeps the position within the JSON at the end of a piece.
 type scanner struct {
 	state state
-	// How many bytes of a string are the field's name so far; -1 if it is another.
+	// The number of bytes of a string that match the field's name so far; -1 if they don't.
 	matched int
 }
 
@@ -110,7 +110,7 @@ func (s *scanner) next(char byte) state {
 func (s *scanner) redact(out, in []byte) []byte {
 	for _, char := range in {
 		before := s.state
-		// No string of JSON goes on in the next line.
+		// JSON strings don't continue on the next line.
 		if s.state = outside; char != '\n' {
 			s.state = before
 			s.state = s.next(char)

@@ -103,7 +103,7 @@ async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
     }
 }
 
-/// This executable as the host under test, with streaming or without.
+/// This executable as the host under test, with or without streaming.
 fn own_command(streams: bool) -> Result<LaunchCommand, Failure> {
     let binary = std::env::current_exe().map_err(|error| {
         Failure::Other(format!("cannot determine the path of this executable: {}", plain(&error)))

@@ -36,7 +36,7 @@ fn buffered() -> Wat {
     Wat::new().on_request("(drop (call $enable_features (i32.const 2)))", &[])
 }
 
-/// Traps when it has written this.
+/// Traps after writing this.
 fn fails_after(text: &'static str) -> Wat {
     buffered().on_response("(call $write_body (i32.const 1) {}) unreachable", &[text])
 }
@@ -45,7 +45,7 @@ fn flipped(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().map(|byte| byte ^ 32).collect()
 }
 
-/// Calls `check` with an Envoy and an upstream of each version, and whether the client speaks HTTP/2.
+/// Calls `check` with an Envoy and an upstream for each HTTP version, and whether the client uses HTTP/2.
 fn with_versions(wat: &Wat, more: &str, mut check: impl FnMut(&Runtime, &Envoy, &mut LiveUpstream, bool)) {
     let Some(program) = program() else { return };
     let runtime = Runtime::new().unwrap();
@@ -95,8 +95,8 @@ fn resident(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
 }
 
-/// Sends `mib` MiB through, checks what arrives, and returns by how many bytes Envoy grew. The client waits `pause`
-/// before it reads the first, middle and last MiB.
+/// Sends `mib` MiB through, checks what arrives, and returns the number of bytes by which Envoy grew. The client waits
+/// for `pause` before it reads the first, middle and last MiB.
 async fn send_through(
     envoy: &Envoy,
     upstream: &mut LiveUpstream,
@@ -218,7 +218,7 @@ fn what_a_guest_writes_before_it_reads_leaves_at_once() {
     });
 }
 
-/// Writes `times` times 64 KiB when it has read everything.
+/// Writes 64 KiB `times` times after it has read everything.
 fn writes_at_end(times: usize) -> Wat {
     let code = format!(
         "(local $left i32) (drop (call $read_all (i32.const 1))) (local.set $left (i32.const {times}))

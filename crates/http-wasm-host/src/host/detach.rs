@@ -253,7 +253,7 @@ impl<L: Detach> LocalHost for Detachable<L> {
         either!(mut self.set_body(message, body))
     }
 
-    /// From then on the guest's part works on copies, since the thread that sends the response runs the guest.
+    /// From then on, the guest works on copies, since it runs on the thread that sends the response.
     fn split_response(&mut self) -> Option<Self> {
         let split = match &mut self.0 {
             State::Attached(live) => Self::new(live.get_mut().split_response()?),

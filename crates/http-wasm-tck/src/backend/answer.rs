@@ -22,7 +22,7 @@ pub struct Reply {
     pub(crate) informational: Vec<u16>,
     pub(crate) piece: usize,
     pub(crate) pause_ms: u64,
-    /// The connection ends in place of the body.
+    /// The connection is closed instead of sending the body.
     #[serde(default)]
     pub(crate) is_cut: bool,
 }
@@ -94,7 +94,7 @@ impl Reply {
         self
     }
 
-    /// The same in chunks, and broken off before its end.
+    /// The same in chunks, aborted before its end.
     pub fn cut(mut self) -> Self {
         (self.is_cut, self.framing) = (true, Framing::Chunked);
         self

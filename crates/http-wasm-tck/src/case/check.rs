@@ -30,7 +30,7 @@ pub enum Check {
     StatusWithin(u16, u16),
     /// The connection ends without a response.
     Dropped,
-    /// The response ends before it is whole; if nothing of it was sent, an error may take its place.
+    /// The response is aborted; if nothing of it was sent, it may be replaced with an error.
     BreaksOff,
     /// The client gets this header with exactly these values; with none, it doesn't get the header.
     Header(&'static str, Values),

@@ -32,7 +32,7 @@ pub enum Section {
     Phases,
     /// Bodies, their framing, and trailers.
     Bodies,
-    /// Responses that are sent while the guest writes them: not in the ABI's description, but in `docs/streaming.md`.
+    /// Responses that are sent while the guest is writing them. Not specified by the ABI, but by `docs/streaming.md`.
     Streaming,
 }
 

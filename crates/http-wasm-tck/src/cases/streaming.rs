@@ -1,4 +1,4 @@
-//! Responses that are sent while the guest writes them. The rules are in `docs/streaming.md`.
+//! Responses that are sent while the guest is writing them. The rules are in `docs/streaming.md`.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn one(id: &str, says: impl Into<String>, exchange: Exchange) -> Case {
     case(id, says, Plan::InTurn(vec![exchange]))
 }
 
-/// The guest runs `script` in `handle_response`, with `buffer_response`. As it can't report in the head, it traps if
+/// The guest runs `script` in `handle_response`, with `buffer_response`. Since it can't report in the head, it traps if
 /// something is wrong.
 fn streams(script_after: Script) -> Exchange {
     Exchange::get("/stream")
@@ -41,16 +41,16 @@ fn chunked(len: usize) -> Reply {
     Reply::pattern(len, Framing::Chunked)
 }
 
-/// How many bytes the backend sends slowly, and in pieces of how many.
+/// The number of bytes that the backend sends slowly, and the size of its pieces.
 const SLOW: usize = 40;
 const PIECE: usize = 4;
 
-/// About two seconds.
+/// Takes about two seconds.
 fn slow() -> Reply {
     chunked(SLOW).slowly(PIECE, 200)
 }
 
-/// Well below the time that the backend takes, and well above that between two bytes that are sent together.
+/// Well below the time that the backend takes, and well above the time between two bytes that are sent together.
 const WHILE: Duration = Duration::from_millis(700);
 
 fn set_status(status: u32) -> Script {

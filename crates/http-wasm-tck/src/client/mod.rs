@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 pub use self::message::Http;
 pub(crate) use self::message::{Request, Response};
 
-/// How the error begins when time has run out.
+/// The beginning of the error after a timeout.
 pub(crate) const NO_RESPONSE: &str = "no response";
 
 /// Sends a request on a new connection. The complete response must arrive within `timeout`; otherwise, the error says

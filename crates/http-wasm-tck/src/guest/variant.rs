@@ -37,7 +37,7 @@ pub enum Variant {
     Wasi,
     /// Has no `handle_response`.
     NoHandleResponse,
-    /// Declares that it copes with responses that are sent while it writes them.
+    /// Declares support for responses that are sent while it is writing them.
     Stream,
 }
 

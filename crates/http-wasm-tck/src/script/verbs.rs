@@ -78,7 +78,7 @@ impl Script {
             .gives(payload.digest())
     }
 
-    /// The same from a host that streams: each read must return something, or the end.
+    /// The same for a host that streams: each read must return at least one byte, or the end.
     pub fn copy_as_it_comes(mut self, kind: u32, step: u32, to: Option<u32>, payload: &Payload) -> Self {
         self.called.push(Function::ReadBody);
         if to.is_some() {

@@ -17,7 +17,7 @@ pub(crate) struct Framed<'a> {
     pub(crate) piece: usize,
     /// The pause before each piece except the first.
     pub(crate) pause: Duration,
-    /// It ends without its last chunk.
+    /// The body ends without its last chunk.
     pub(crate) is_cut: bool,
 }
 

@@ -21,11 +21,11 @@ pub(crate) enum StreamFault {
     Held,
     /// Changes of the head after the first write have no effect, rather than trap.
     LateHeadIgnored,
-    /// A response that breaks off ends as if it were whole.
+    /// An aborted response ends as if it were complete.
     EndsWhole,
     /// The first read of a response returns 0 bytes without EOF.
     ReadsZero,
-    /// Reads return one byte more than was asked for.
+    /// Reads return one byte more than requested.
     ReadsMore,
     /// Reads never report EOF.
     NeverEnds,
@@ -41,7 +41,8 @@ pub(crate) enum StreamFault {
     StatusIs200,
 }
 
-/// Which cases each must fail: every failed case has one of these parts in its ID, and each part is in some.
+/// The cases that each must fail: every failed case has one of these parts in its ID, and each part occurs in at least
+/// one.
 const TABLE: &[(StreamFault, &[&str])] = &[
     (StreamFault::Held, &["commit/", "read/", "fixed/"]),
     (StreamFault::LateHeadIgnored, &["fixed/", "commit/head-method", "commit/204", "commit/304"]),
@@ -52,7 +53,7 @@ const TABLE: &[(StreamFault, &[&str])] = &[
     ),
     (StreamFault::ReadsMore, &["read/", "write/copied"]),
     (StreamFault::NeverEnds, &["commit/", "read/", "write/copied", "trailers/changed"]),
-    // The guest writes what a last read without bytes has returned, too.
+    // The guest also writes what a last read without bytes has returned.
     (
         StreamFault::EmptyWriteCommits,
         &["commit/empty-write", "commit/sends", "write/copied", "trailers/changed"],
@@ -68,7 +69,7 @@ pub(crate) fn is_among(fault: Fault) -> bool {
     matches!(fault, Fault::Stream(_))
 }
 
-/// What is called in place of each host function.
+/// The replacement of each host function.
 pub(crate) fn intercept(fault: StreamFault) -> impl Fn(&mut HostCall<'_>) -> Intercepted {
     const RESPONSE: u32 = 1;
     const TRAILERS: u32 = 3;
@@ -121,7 +122,7 @@ fn is_first_read(call: &mut HostCall<'_>) -> bool {
     call.host::<Broken>().is_some_and(|host| std::mem::replace(&mut host.seen.response.read, 1) == 0)
 }
 
-/// The response as that host sends it.
+/// The response as such a host sends it.
 pub(crate) fn sent(fault: Fault, response: Response<Body>) -> Response<Body> {
     match fault {
         Fault::Stream(Some(StreamFault::EndsWhole)) => response.map(|body| Body::new(EndsWhole(body))),
@@ -129,7 +130,7 @@ pub(crate) fn sent(fault: Fault, response: Response<Body>) -> Response<Body> {
     }
 }
 
-/// A body that ends where it breaks off.
+/// A body that ends normally where the original is aborted.
 struct EndsWhole(Body);
 
 impl HttpBody for EndsWhole {

@@ -1,8 +1,8 @@
 //! Redacts a JSON field in event streams and JSON responses while they are sent: the value of each field of that name,
 //! if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
 //!
-//! A response is split anywhere: what is known of it is kept from one piece to the next, and that is a few bytes. So
-//! each piece goes on at once.
+//! A response can be split anywhere: a few bytes of state are kept from one piece to the next. So each piece is passed
+//! on at once.
 
 use std::sync::OnceLock;
 
@@ -15,8 +15,8 @@ unsafe extern "C" {
     fn write_body(kind: u32, body: *const u8, len: usize);
 }
 
-/// For hosts that send what a guest writes while it runs: status and headers are left alone here, and reads may return
-/// less than they ask for.
+/// Declares support for hosts that send writes while the guest runs: status and headers aren't changed here, and reads
+/// may return less than requested.
 #[unsafe(link_section = "http-wasm-stream")]
 #[used]
 static DECLARES_STREAM: [u8; 1] = *b"1";
@@ -31,7 +31,7 @@ static FIELD: OnceLock<Vec<u8>> = OnceLock::new();
 enum State {
     #[default]
     Outside,
-    /// In a string, of which this many bytes are the field's name so far.
+    /// In a string of which this many bytes match the field's name so far.
     String(Option<usize>),
     Escape,
     AfterName,
@@ -41,11 +41,11 @@ enum State {
 }
 
 impl State {
-    /// The state after this byte.
+    /// Returns the state after this byte.
     fn next(self, byte: u8, field: &[u8]) -> Self {
         let is_space = matches!(byte, b' ' | b'\t' | b'\r');
         match (self, byte) {
-            // No string of JSON goes on in the next line.
+            // JSON strings don't continue on the next line.
             (_, b'\n') => Self::Outside,
             (Self::String(_), b'\\') => Self::Escape,
             (Self::String(matched), b'"') if matched == Some(field.len()) => Self::AfterName,
@@ -69,12 +69,12 @@ impl State {
 #[unsafe(export_name = "_initialize")]
 extern "C" fn initialize() {
     let mut field = vec![0; 256];
-    // SAFETY: the buffer is as long as the limit says; longer values aren't written.
+    // SAFETY: the buffer has the length of the limit; longer values aren't written.
     let len = unsafe { get_config(field.as_mut_ptr(), field.len()) };
     assert!(len <= field.len(), "the field's name is too long");
     field.truncate(len);
     let _first = FIELD.set(if len == 0 { b"ssn".to_vec() } else { field });
-    // SAFETY: it takes no memory.
+    // SAFETY: it doesn't access memory.
     unsafe { enable_features(BUFFER_RESPONSE) };
 }
 
@@ -85,7 +85,7 @@ extern "C" fn handle_request() -> u64 {
 
 fn is_redacted(piece: &mut [u8]) -> bool {
     let name = b"content-type";
-    // SAFETY: both buffers are as long as is said.
+    // SAFETY: both lengths are correct.
     let found = unsafe {
         get_header_values(RESPONSE, name.as_ptr(), name.len(), piece.as_mut_ptr(), piece.len())
     };
@@ -102,7 +102,7 @@ extern "C" fn handle_response(_req_ctx: u32, is_error: u32) {
     let field = FIELD.get().expect("it is initialised");
     let (mut state, mut out) = (State::default(), Vec::with_capacity(2 * PIECE));
     loop {
-        // SAFETY: the buffer is as long as the limit says.
+        // SAFETY: the buffer has the length of the limit.
         let read = unsafe { read_body(RESPONSE, piece.as_mut_ptr(), piece.len()) };
         out.clear();
         for &byte in &piece[..read as u32 as usize] {
@@ -115,7 +115,7 @@ extern "C" fn handle_response(_req_ctx: u32, is_error: u32) {
             }
         }
         if !out.is_empty() {
-            // SAFETY: it is as long as is said.
+            // SAFETY: the length is correct.
             unsafe { write_body(RESPONSE, out.as_ptr(), out.len()) };
         }
         if read >> 32 != 0 {

@@ -24,7 +24,7 @@ async fn each_event_arrives_redacted_before_the_next_is_sent() {
                 server
                     .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
                     .await;
-                // The head goes with the first event.
+                // The head is sent with the first event.
                 server.send(event(1, 0).0).await;
                 server
             };

@@ -56,7 +56,7 @@ async fn serve(socket: TcpStream, seen: Arc<Seen>) -> std::io::Result<()> {
     stream.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n{PAGE}", PAGE.len()).as_bytes()).await
 }
 
-/// Sends three events, each when the one before was acknowledged, and breaks off.
+/// Sends three events, each after the previous one was acknowledged, and aborts.
 async fn send_events(mut stream: BufReader<TcpStream>, head: &str, seen: &Seen) -> std::io::Result<()> {
     let lower = head.to_ascii_lowercase();
     let last = lower.split("last-event-id: ").nth(1).and_then(|rest| rest.split('\r').next()?.parse().ok());
@@ -79,7 +79,7 @@ async fn send_events(mut stream: BufReader<TcpStream>, head: &str, seen: &Seen) 
             }
         }
     }
-    // Without the last chunk: the stream breaks off.
+    // Without the last chunk, so the stream is aborted.
     Ok(())
 }
 

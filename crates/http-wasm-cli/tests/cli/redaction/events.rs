@@ -1,8 +1,8 @@
-//! What an LLM-like upstream sends, and what must come of it.
+//! What an LLM-like upstream sends, and what clients must receive.
 
 use std::fmt::Write as _;
 
-/// Numbers that are the same for a seed.
+/// Random numbers, reproducible from a seed.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -23,10 +23,10 @@ impl Random {
     }
 }
 
-/// Begins each value that must not get out.
+/// The beginning of each value that clients must not receive.
 pub(super) const SECRET: &str = "078-05";
 
-/// An event, and how it must arrive. Its ID is its number.
+/// An event as sent, and as it must arrive. Its ID is its number.
 pub(super) fn event(seed: u64, at: usize) -> (String, String) {
     let mut random = Random::new(seed ^ (at as u64) << 20);
     let (mut sent, mut redacted) = (format!("id: {at}\ndata: {{"), format!("id: {at}\ndata: {{"));
@@ -69,7 +69,7 @@ pub(super) fn event(seed: u64, at: usize) -> (String, String) {
     (sent, redacted)
 }
 
-/// The events from `first` on, until there are at least so many bytes, and how they must arrive.
+/// The events from `first` on, with at least this many bytes, as sent and as they must arrive.
 pub(super) fn events(seed: u64, first: usize, bytes: usize) -> (Vec<String>, String) {
     let (mut sent, mut redacted, mut len) = (Vec::new(), String::new(), 0);
     while len < bytes {

@@ -1,7 +1,7 @@
 //! Guests that redact an event stream while it is sent, built from `guests/redact-stream`.
 //!
 //! `HTTP_WASM_STREAM_GUESTS` names the guests, separated by colons. Without it, the one in C is built, if clang is
-//! there.
+//! installed.
 
 mod clients;
 #[cfg(unix)]
@@ -42,7 +42,8 @@ fn in_c() -> Option<PathBuf> {
     BUILT.clone()
 }
 
-/// A gateway with this guest before this upstream, which sends what the guest writes as it writes, or holds it.
+/// A gateway with this guest in front of this upstream. With `streams`, writes are sent at once, otherwise they are
+/// held.
 fn gateway(guest: &Path, upstream: SocketAddr, streams: bool) -> Server {
     let guest = guest.to_str().expect("a path of ours is text");
     let stream = if streams { "response" } else { "off" };

@@ -1,4 +1,4 @@
-//! A stream that is split anywhere comes out as the whole body does.
+//! A stream gives the same result as a complete body, wherever it is split.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use super::upstream::{self, Answer};
 use super::{gateway, guests};
 use crate::support::{http1, http2, soon};
 
-/// Sends a GET request on a connection of its own.
+/// Sends a GET request on a new connection.
 pub(super) async fn get(
     addr: SocketAddr,
     path: &str,
@@ -55,7 +55,7 @@ fn decoded(body: &Bytes, is_gzip: bool) -> String {
     text
 }
 
-/// The seed, the size and the coding that a path asks for.
+/// The seed, the size and the coding that a path requests.
 pub(super) fn asked(head: &str) -> (u64, usize, bool) {
     let mut parts = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').split('/');
     let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! An LLM-like upstream: it sends events as `text/event-stream`, split anywhere.
+//! An LLM-like upstream, which sends events as `text/event-stream`, split anywhere.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -11,16 +11,17 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::events::Random;
 
-/// How an upstream answers a request.
+/// An upstream's response.
 #[derive(Clone, Default)]
 pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     pub(super) is_gzip: bool,
-    /// Where it is split; as it is written otherwise.
+    /// Determines where it is split. `None`: it is sent as written.
     pub(super) seed: Option<u64>,
 }
 
-/// Answers each request, whose head is given in lower case, on connections that end with it. Returns where it listens.
+/// Responds to each request on a separate connection. `answer` gets the request's head in lower case. Returns the
+/// address.
 pub(super) async fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let addr = listener.local_addr().expect("a bound listener has an address");
@@ -76,7 +77,7 @@ async fn serve(socket: TcpStream, answer: &(impl Fn(&str) -> Answer + ?Sized)) -
     stream.write_all(b"0\r\n\r\n").await
 }
 
-/// The body in gzip, in which each 4 KiB can be decoded as they come.
+/// Compresses the body with gzip, so that each 4 KiB can be decoded as they arrive.
 fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     for piece in body.chunks(4096) {

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Longer than anything here takes.
+/// Longer than anything here should take.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// An upstream whose responses a test sends.
@@ -68,7 +68,7 @@ impl LiveUpstream {
     }
 }
 
-/// Reads the requests of a connection, which have no bodies. Of one over HTTP/1.1, only the first.
+/// Reads the requests of a connection, which have no bodies. Over HTTP/1.1, only the first is read.
 async fn accept(mut socket: TcpStream, http2: bool, asks: mpsc::UnboundedSender<Asked>) {
     if http2 {
         let Ok(mut connection) = h2::server::handshake(socket).await else { return };
@@ -88,7 +88,7 @@ async fn accept(mut socket: TcpStream, http2: bool, asks: mpsc::UnboundedSender<
 }
 
 impl Live {
-    /// Sends a piece of the body, as fast as it is taken. Nothing if nobody takes it any more.
+    /// Sends a piece of the body, as fast as it is read. Does nothing if the receiver has gone.
     pub(crate) async fn send(&mut self, piece: &[u8]) {
         match self {
             Self::Http1(socket) => {
@@ -113,7 +113,7 @@ impl Live {
         }
     }
 
-    /// Ends the response, with these trailers.
+    /// Ends the response with these trailers.
     pub(crate) async fn end(&mut self, trailers: &[(&str, &str)]) {
         match self {
             Self::Http1(socket) => {
@@ -132,7 +132,7 @@ impl Live {
         }
     }
 
-    /// Breaks it off.
+    /// Aborts the response.
     pub(crate) fn break_off(self) {
         if let Self::Http2(mut stream) = self {
             stream.send_reset(Reason::INTERNAL_ERROR);
@@ -143,7 +143,7 @@ impl Live {
 /// A response that is being received.
 pub(crate) struct Receiver {
     source: Source,
-    /// Received, and not yet read.
+    /// Bytes received but not yet read.
     ahead: BytesMut,
     connection: Option<tokio::task::JoinHandle<()>>,
 }
@@ -169,7 +169,7 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    /// Sends a GET request on a connection of its own.
+    /// Sends a GET request on a new connection.
     pub(crate) async fn get(to: SocketAddr, http2: bool) -> Self {
         Self::get_path(to, "/", http2).await
     }
@@ -185,7 +185,7 @@ impl Receiver {
         Self { source, ahead: BytesMut::new(), connection: None }
     }
 
-    /// Sends several over one HTTP/2 connection, which ends with the first of them.
+    /// Sends several requests over one HTTP/2 connection, which ends with the first of them.
     pub(crate) async fn get_many(to: SocketAddr, path: &str, count: usize) -> Vec<Self> {
         let socket = TcpStream::connect(to).await.unwrap();
         // Unread bytes of one response don't keep the others from arriving.
@@ -205,7 +205,7 @@ impl Receiver {
         receivers
     }
 
-    /// Receives the head, which says nothing of the length.
+    /// Receives the head, which must not declare a length.
     async fn head(&mut self) -> Result<(), String> {
         match &mut self.source {
             Source::Http1 { has_head: true, .. } | Source::Http2(_) => {}
@@ -279,7 +279,7 @@ impl Receiver {
     /// Reads the rest, and the trailers.
     ///
     /// # Errors
-    /// If the response breaks off.
+    /// If the response is incomplete.
     pub(crate) async fn rest(&mut self) -> Result<(Vec<u8>, Trailers), String> {
         let mut rest = std::mem::take(&mut self.ahead).to_vec();
         while let Some(piece) = self.next().await? {
