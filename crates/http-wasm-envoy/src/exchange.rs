@@ -182,13 +182,14 @@ pub(crate) fn requested(exchange: Rc<Exchange>, message: Message) -> Task {
             let host = Host::new(Live::new(exchange.link.clone(), message));
             let called = drive(guest.guest.handle_request(host)).await;
             let outcome = match &called {
-                Ok(Outcome::Next(_)) => "next",
+                Ok(Outcome::Next(_) | Outcome::Streams(_)) => "next",
                 Ok(Outcome::Respond(_)) => "respond",
                 Ok(Outcome::Bypassed { .. }) => "failed_open",
                 Err(_) => "failed",
             };
             exchange.called(&guest.name, "request", outcome, started);
             message = match called {
+                Ok(Outcome::Streams(_)) => unreachable!("this host can't split requests"),
                 Ok(Outcome::Next(pinned)) => {
                     let mut pinned = PinnedGuest { guest: guest.clone(), pinned };
                     let reads_request = pinned.pinned.reads_request();

@@ -122,6 +122,7 @@ impl<S: Subject> Player<S> {
             Some(Err(error)) => trace.error = Some(error.into()),
             Some(Ok(Outcome::Respond(host))) => trace.response = Some(host.into_response()),
             Some(Ok(Outcome::Bypassed { .. })) => panic!("the guest fails closed"),
+            Some(Ok(Outcome::Streams(_))) => panic!("the guest doesn't stream"),
             Some(Ok(Outcome::Next(pinned))) => go_on(plan, pinned, trace),
         }
     }

@@ -381,6 +381,17 @@ pub enum Phase {
     Response,
 }
 
+impl Phase {
+    /// The message that the guest handles in it.
+    #[inline]
+    pub(crate) fn message(self) -> BodyKind {
+        match self {
+            Self::Request => BodyKind::Request,
+            Self::Response => BodyKind::Response,
+        }
+    }
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

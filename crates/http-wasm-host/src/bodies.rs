@@ -72,6 +72,28 @@ pub enum Stream {
     ///
     /// A request's body that the guest writes is sent when `handle_request` returns.
     Response,
+    /// Requests, by the same rules. The first byte that the guest writes in `handle_request` makes method, URI and
+    /// headers final, and the next handler is called: [`Outcome::Streams`](crate::Outcome::Streams). If that has
+    /// responded and takes no more of the body (see [`stream_stall`](crate::Limits::stream_stall)), `read_body` gives
+    /// the end of the body, and what the guest writes is discarded. A response that the guest writes in
+    /// `handle_response` is sent when that returns.
+    Request,
+    /// Both.
+    Both,
 }
 
-crate::choices! { Stream { Off = "off", Response = "response" } }
+crate::choices! { Stream { Off = "off", Response = "response", Request = "request", Both = "both" } }
+
+impl Stream {
+    /// Returns whether the guest may write requests while they are sent.
+    #[inline]
+    pub fn requests(self) -> bool {
+        matches!(self, Self::Request | Self::Both)
+    }
+
+    /// Returns whether the guest may write responses while they are sent.
+    #[inline]
+    pub fn responses(self) -> bool {
+        matches!(self, Self::Response | Self::Both)
+    }
+}

@@ -60,7 +60,8 @@ pub use self::message::{
 };
 pub use self::observer::{Call, Observer};
 pub use self::pool::abandoned::AbandonedCall;
-pub use self::pool::pinned::{Outcome, Pinned};
+pub use self::pool::outcome::{Outcome, RequestStream};
+pub use self::pool::pinned::Pinned;
 pub use self::pool::progress::Progress;
 pub use self::pool::streaming::{Handled, ResponseStream, StreamEnd};
 pub use self::replay::{Answers, ReplayedCall, ReplayedInstance, ReplayedModule, Returned};

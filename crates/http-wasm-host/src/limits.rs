@@ -56,9 +56,13 @@ pub struct Limits {
     /// How long one phase may take, including waiting for body bytes and sleeping. Defaults to 5 minutes, because slow
     /// clients upload through guests that read.
     pub total: Duration,
-    /// How long a response may take that is sent while the guest writes it (see [`Stream`](crate::Stream)), counted
+    /// How long a message may take that is sent while the guest writes it (see [`Stream`](crate::Stream)), counted
     /// from its head, instead of `total`. Defaults to 1 hour: event streams last, and each holds an instance.
     pub stream_total: Duration,
+    /// How long a write of a request that is sent meanwhile may wait for the next handler once that has responded.
+    /// After that, the next handler counts as not reading the rest. Defaults to 5 s: it may wait for its response to be
+    /// read, which the guest does only after the request.
+    pub stream_stall: Duration,
     /// How much the memory of an instance may have grown since its start when it returns to the pool. An instance that
     /// has grown more is dropped, so that memory is freed after a burst. Defaults to 64 MiB. Per instance.
     pub retained_growth: usize,
@@ -84,6 +88,7 @@ impl Default for Limits {
             deadline: Duration::from_secs(1),
             total: Duration::from_secs(300),
             stream_total: Duration::from_secs(3600),
+            stream_stall: Duration::from_secs(5),
             retained_growth: 64 * MIB,
             startup_deadline: Duration::from_secs(10),
         }

@@ -32,7 +32,7 @@ pub struct PoolStats {
     pub memory_bytes: u64,
     /// Calls that were [abandoned](crate::AbandonedCall) and have not ended yet.
     pub abandoned: u64,
-    /// Instances that are pinned to responses which are sent while the guest writes them; see
+    /// Instances that are pinned to messages which are sent while the guest writes them; see
     /// [`Stream`](crate::Stream).
     pub streaming: u64,
 }

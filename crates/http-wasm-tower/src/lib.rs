@@ -118,9 +118,9 @@ pub use http_wasm_host::{
     CallResult, Choice, Decoding, DropReason, Engine, EngineBuilder, Error, ErrorKind, FailureResponse,
     Fault, Features, GuestBuilder, GuestFacts, Handled, HeaderKind, HeldBytes, HttpHost, Inform, LOG_TARGET,
     Limits, Lint, LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned, PoolSettings,
-    PoolStats, Progress, ResponseStream, Runtime, Snapshot, Stream, StreamEnd, Task, TokioRuntime,
-    TraceEvent, TracedCall, TracedGrowth, TracedWasiCall, Tracer, Undecodable, UnknownName, ValueType,
-    Warning, choices, is_bodyless, nearest,
+    PoolStats, Progress, RequestStream, ResponseStream, Runtime, Snapshot, Stream, StreamEnd, Task,
+    TokioRuntime, TraceEvent, TracedCall, TracedGrowth, TracedWasiCall, Tracer, Undecodable, UnknownName,
+    ValueType, Warning, choices, is_bodyless, nearest,
 };
 
 /// A guest for services that use the types of the `http` crate.

@@ -76,6 +76,11 @@ where
                     let ready = std::mem::replace(inner, clone);
                     Exchange::waiting(waiting, chain.clone(), (), ready, passed, failures)
                 }
+                Forwarded::Writing(begun) => {
+                    let clone = inner.clone();
+                    let ready = std::mem::replace(inner, clone);
+                    Exchange::writing(begun, chain.clone(), (), ready, passed, failures)
+                }
             }
         };
         ResponseFuture { exchange }

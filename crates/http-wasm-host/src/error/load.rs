@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Error;
+use crate::abi::BodyKind;
 use crate::fault::Fault;
 use crate::warning::Warning;
 
@@ -83,12 +84,14 @@ pub enum LoadError {
         /// Why.
         warnings: Vec<Warning>,
     },
-    /// The guest is to [stream](crate::Stream), but the server that it is loaded for can't send a response while it is
-    /// written.
-    #[error("guest {guest}: this server can't send a response while a guest writes it; remove `stream`")]
+    /// The guest is to [stream](crate::Stream), but the server that it is loaded for can't send such a message while it
+    /// is written.
+    #[error("guest {guest}: this server can't send a {} while a guest writes it; change `stream`", message.name())]
     Stream {
         /// The guest's name.
         guest: Arc<str>,
+        /// The message.
+        message: BodyKind,
     },
     /// The first instance couldn't be created.
     #[error("failed to start: {}", with_calls(.0))]

@@ -26,7 +26,7 @@ impl<H: Host> Exchange<H> {
             Readable::Received if kind == BodyKind::Response && self.is_upgrade() => {
                 return Poll::Ready(Ok(AT_END));
             }
-            Readable::Received if self.streaming.is_some() && self.is_closed() => {
+            Readable::Received if self.streaming.is_some() && self.is_closed(kind) => {
                 return Poll::Ready(Ok(AT_END));
             }
             Readable::Received => {}
@@ -83,10 +83,7 @@ impl<H: Host> Exchange<H> {
 
     /// The account of the request. If an earlier guest has opened one for the same message, it is shared.
     pub(super) fn account(&mut self, memory: &BodyBudget) -> Option<BodyAccount> {
-        let message = match self.phase {
-            Phase::Request => BodyKind::Request,
-            Phase::Response => BodyKind::Response,
-        };
+        let message = self.phase.message();
         if self.account.is_none() {
             self.account = self.host.body_account(message, || memory.open());
         }
@@ -120,7 +117,7 @@ impl<H: Host> Exchange<H> {
         // Once the guest has written, the original isn't forwarded.
         if self.features.contains(Features::buffering(message)) && !state.is_written() {
             Retention::Replay
-        } else if self.is_undoable() {
+        } else if self.is_undoable(message) {
             Retention::Undo
         } else {
             Retention::Nothing
@@ -137,7 +134,7 @@ impl<H: Host> Exchange<H> {
         self.check_content_mutable(kind)?;
         self.check_transformable(kind)?;
         self.budget.spend_written(data.len())?;
-        let undoable = self.is_undoable();
+        let undoable = self.is_undoable(kind);
         let account = if data.is_empty() { None } else { self.account(memory) };
         let state = self.state_mut(kind);
         if let Some(accessed) = &mut state.accessed {
@@ -160,7 +157,7 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn empty_body(&mut self, kind: BodyKind) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
         self.check_transformable(kind)?;
-        let undoable = self.is_undoable();
+        let undoable = self.is_undoable(kind);
         let state = self.state_mut(kind);
         if let Some(accessed) = &mut state.accessed {
             accessed.stop_replay(undoable);
@@ -188,7 +185,7 @@ impl<H: Host> Exchange<H> {
         if !may_arrive || !self.features.contains(Features::buffering(message)) {
             return Poll::Ready(Ok(()));
         }
-        if self.streaming.is_some() && self.is_closed() {
+        if self.streaming.is_some() && self.is_closed(message) {
             return Poll::Ready(Ok(()));
         }
         let ended = self.state_mut(message).accessed.as_ref().is_some_and(|accessed| accessed.ended);

@@ -36,6 +36,7 @@ impl Budget {
             // Limits of calls, instances and guests, which are checked elsewhere.
             deadline: _,
             stream_total: _,
+            stream_stall: _,
             startup_deadline: _,
             memory_bytes: _,
             table_elements: _,

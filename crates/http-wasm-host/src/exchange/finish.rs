@@ -2,6 +2,7 @@
 
 use super::Exchange;
 use super::framing::{frame_request, frame_response};
+use crate::abi::BodyKind;
 use crate::error::Reason;
 use crate::host::Host;
 use crate::runtime::Background;
@@ -30,7 +31,7 @@ impl<H: Host> Exchange<H> {
     /// `handle_response` has returned: turns the host's response into the one for the client.
     #[inline]
     pub(crate) fn finish_response(&mut self, background: &Background) {
-        if self.streaming.is_none() || !self.finish_stream() {
+        if self.streaming.is_none() || !self.finish_stream(BodyKind::Response) {
             frame_response(self, background);
         }
         self.release_ahead();

@@ -21,6 +21,9 @@ pub(super) fn frame_request<H: Host>(exchange: &mut Exchange<H>, background: &Ba
 
 fn frame_touched_request<H: Host>(exchange: &mut Exchange<H>, background: &Background) {
     const REQUEST: BodyKind = BodyKind::Request;
+    if exchange.finish_stream(REQUEST) {
+        return;
+    }
     let changed = exchange.request.is_changed();
     exchange.remove_digest_trailers(REQUEST);
     let (rest, has_trailers) = frame_trailers(exchange, REQUEST, background);
@@ -94,21 +97,21 @@ fn frame_other_response<H: Host>(exchange: &mut Exchange<H>, status: u16, backgr
     }
 }
 
-/// Makes the head final of a response that is sent while the guest writes it. Returns what happens to the rest of the
+/// Makes the head final of a message that is sent while the guest writes it. Returns what happens to the rest of the
 /// original when the guest has returned.
 pub(super) fn frame_streamed<H: Host>(
     exchange: &mut Exchange<H>,
+    message: BodyKind,
     body: &mut Outgoing,
     background: &Background,
 ) -> Rest {
-    const RESPONSE: BodyKind = BodyKind::Response;
-    exchange.remove_digest_trailers(RESPONSE);
-    let (rest, _) = frame_trailers(exchange, RESPONSE, background);
-    exchange.describe_changed(RESPONSE, Some(body));
+    exchange.remove_digest_trailers(message);
+    let (rest, _) = frame_trailers(exchange, message, background);
+    exchange.describe_changed(message, Some(body));
     if let Some(encode) = &mut body.encode {
         encode.flush_each_piece();
     }
-    set_length(&mut *exchange.host, RESPONSE, None);
+    set_length(&mut *exchange.host, message, None);
     rest
 }
 

@@ -16,6 +16,7 @@ impl<H: Host> Exchange<H> {
 
     pub(crate) fn set_method(&mut self, method: &[u8]) -> Result<(), Reason> {
         self.check_mutable(BodyKind::Request)?;
+        self.check_uncommitted(BodyKind::Request)?;
         if method.is_empty() {
             return Err(Reason::Empty { argument: "method" });
         }
@@ -32,6 +33,7 @@ impl<H: Host> Exchange<H> {
 
     pub(crate) fn set_uri(&mut self, uri: &[u8]) -> Result<(), Reason> {
         self.check_mutable(BodyKind::Request)?;
+        self.check_uncommitted(BodyKind::Request)?;
         self.budget.check_uri(uri.len())?;
         // A received URI may be less strict than one that guests may set. It stays unchanged.
         if uri == self.host.uri() {
@@ -74,7 +76,7 @@ impl<H: Host> Exchange<H> {
 
     pub(crate) fn set_status(&mut self, status: u32) -> Result<(), Reason> {
         self.check_content_mutable(BodyKind::Response)?;
-        self.check_uncommitted()?;
+        self.check_uncommitted(BodyKind::Response)?;
         let status = u16::try_from(status)
             .ok()
             .filter(|status| (100..=999).contains(status))

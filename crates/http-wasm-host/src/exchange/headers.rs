@@ -82,8 +82,8 @@ impl<H: Host> Exchange<H> {
         change: HeaderChange<'_>,
     ) -> Result<(), Reason> {
         self.check_mutable(kind.message())?;
-        if kind == HeaderKind::Response && self.streaming.is_some() {
-            self.check_uncommitted()?;
+        if self.streaming.is_some() && !kind.is_trailers() {
+            self.check_uncommitted(kind.message())?;
         }
         let (HeaderChange::Set(value) | HeaderChange::Add(value)) = change else {
             return self.remove_header(kind, name);

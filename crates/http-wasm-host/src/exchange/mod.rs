@@ -57,7 +57,7 @@ pub(crate) struct Exchange<H: Host> {
     originals: Option<Box<Originals<H>>>,
     /// Set if the guest gets decoded bodies.
     coding: Option<Box<ContentCoding>>,
-    /// For a guest that may write the response while it is sent.
+    /// For a guest that may write messages while they are sent.
     streaming: Option<Box<Streaming<H>>>,
     /// Whether the client's method was HEAD, even if the guest has changed it.
     client_sent_head: bool,

@@ -1,4 +1,4 @@
-//! A response that is sent while the guest writes it.
+//! Messages that are sent while the guest writes them.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -7,12 +7,13 @@ use bytes::Bytes;
 
 use super::Exchange;
 use super::framing::frame_streamed;
-use super::streaming::{Committed, Open, Streaming};
-use crate::abi::{BodyKind, Phase};
+use super::streaming::{Committed, Open, Side, Streaming};
+use crate::abi::BodyKind;
+use crate::bodies::Stream;
 use crate::error::Reason;
 use crate::host::Host;
-use crate::message::body_budget::BodyBudget;
-use crate::message::{Outgoing, Rest, streamed};
+use crate::message::body_budget::{BodyBudget, Reservation};
+use crate::message::{Outgoing, Rest, StreamWriter, run_elsewhere, streamed};
 use crate::runtime::Background;
 use crate::text::is_bodyless;
 
@@ -20,40 +21,64 @@ use crate::text::is_bodyless;
 const PIECE: usize = 64 * 1024;
 
 impl<H: Host> Exchange<H> {
-    /// The guest may write the response while it is sent.
-    pub(crate) fn stream_response(&mut self) {
-        self.streaming = Some(Box::new(Streaming::new()));
+    /// The guest may write these messages while they are sent.
+    pub(crate) fn stream(&mut self, stream: Stream) {
+        self.streaming = Some(Box::new(Streaming::new(stream)));
     }
 
-    /// Where a message is left as soon as its head can be sent, if the guest streams.
+    /// The message of this kind, if the guest streams it.
+    fn side(&self, kind: BodyKind) -> Option<&Side<H>> {
+        self.streaming.as_ref()?.side(kind)
+    }
+
+    /// The message of this kind, once its head is sent.
+    fn open(&self, kind: BodyKind) -> Option<&Open> {
+        self.side(kind)?.open.as_ref()
+    }
+
+    fn open_mut(&mut self, kind: BodyKind) -> Option<&mut Open> {
+        self.streaming.as_mut()?.side_mut(kind)?.open.as_mut()
+    }
+
+    /// Where the phase's message is left as soon as its head can be sent, if the guest streams it.
     pub(crate) fn committed(&self) -> Option<&Arc<Committed<H>>> {
-        self.streaming.as_ref().map(|streaming| &streaming.committed)
+        self.side(self.phase.message()).map(|side| &side.committed)
+    }
+
+    /// Whether the head of this message is sent, though the guest still writes its body.
+    pub(super) fn is_committed(&self, kind: BodyKind) -> bool {
+        self.open(kind).is_some()
     }
 
     /// Whether the guest reads this body as it arrives, rather than filling its buffer.
     pub(super) fn reads_at_once(&self, kind: BodyKind) -> bool {
-        self.streaming.is_some() && self.phase == Phase::Response && kind == BodyKind::Response
+        self.side(kind).is_some()
     }
 
-    /// Whether the response streams, and nobody receives it any more: there is nothing more to read then.
-    pub(super) fn is_closed(&self) -> bool {
-        let open = self.streaming.as_ref().and_then(|streaming| streaming.open.as_ref());
-        open.is_some_and(|open| open.writer.is_closed())
+    /// Whether the message streams, and nobody receives it any more: there is nothing more to read then.
+    pub(super) fn is_closed(&self, kind: BodyKind) -> bool {
+        self.open(kind).is_some_and(|open| open.writer.is_closed())
     }
 
-    /// Before the guest changes the head of the response.
-    pub(super) fn check_uncommitted(&self) -> Result<(), Reason> {
-        match &self.streaming {
-            Some(streaming) if streaming.open.is_some() => Err(Reason::WrongPhase(
-                "the head of the response was sent with the first write_body, as the guest streams (`stream`): set \
-                 status and headers before",
-            )),
-            _ => Ok(()),
+    /// Before the guest changes the head of a message.
+    pub(super) fn check_uncommitted(&self, kind: BodyKind) -> Result<(), Reason> {
+        if !self.is_committed(kind) {
+            return Ok(());
         }
+        Err(Reason::WrongPhase(match kind {
+            BodyKind::Request => {
+                "the head of the request was sent with the first write_body, as the guest streams (`stream`): set \
+                 method, URI and headers before"
+            }
+            BodyKind::Response => {
+                "the head of the response was sent with the first write_body, as the guest streams (`stream`): set \
+                 status and headers before"
+            }
+        }))
     }
 
-    /// Like [`write_body`](Self::write_body), but a response goes out as it is written. Pending until the receiver has
-    /// taken all of `data` and asks for more; then it is called again.
+    /// Like [`write_body`](Self::write_body), but a message that streams goes out as it is written. Pending until the
+    /// receiver has taken all of `data` and asks for more; then it is called again.
     pub(crate) fn write_streamed(
         &mut self,
         kind: BodyKind,
@@ -61,15 +86,15 @@ impl<H: Host> Exchange<H> {
         memory: &BodyBudget,
         background: &Background,
     ) -> Poll<Result<(), Reason>> {
-        if kind != BodyKind::Response || !self.is_streaming(data) {
+        if !self.is_streaming(kind, data) {
             return Poll::Ready(self.write_body(kind, data, memory));
         }
-        if self.streaming.as_ref().is_some_and(|streaming| streaming.open.is_none()) {
-            self.commit(memory, background)?;
+        if !self.is_committed(kind) {
+            self.commit(kind, memory, background)?;
         }
         self.check_memory()?;
         let account = self.account.clone();
-        let Some(open) = self.streaming.as_mut().and_then(|streaming| streaming.open.as_mut()) else {
+        let Some(open) = self.open_mut(kind) else {
             return Poll::Ready(Err(Reason::Internal("a stream that was opened is not open")));
         };
         // Nobody is left to read the rest.
@@ -77,7 +102,7 @@ impl<H: Host> Exchange<H> {
             open.taken = 0;
             return Poll::Ready(Ok(()));
         }
-        if !open.writer.is_taken() {
+        if !open.writer.is_wanted() {
             return Poll::Pending;
         }
         let rest = &data[open.taken..];
@@ -94,60 +119,74 @@ impl<H: Host> Exchange<H> {
         Poll::Pending
     }
 
-    /// Whether a write of the response streams: there is a response for a client that can have a body, and something to
-    /// send.
-    fn is_streaming(&self, data: &[u8]) -> bool {
-        let Some(streaming) = &self.streaming else { return false };
-        let may_begin = self.phase == Phase::Response
-            && self.answered
-            && !self.client_sent_head
-            && !is_bodyless(self.host.status())
-            && !data.is_empty();
-        streaming.open.is_some() || may_begin
+    /// Whether a write streams: it is of the phase's message, which is for somebody and can have a body, and there is
+    /// something to send.
+    fn is_streaming(&self, kind: BodyKind, data: &[u8]) -> bool {
+        let Some(side) = self.side(kind) else { return false };
+        if self.phase.message() != kind {
+            return false;
+        }
+        let may_begin = match kind {
+            // What follows the head of CONNECT isn't an HTTP body.
+            BodyKind::Request => self.host.method() != b"CONNECT",
+            BodyKind::Response => self.answered && !self.client_sent_head && !is_bodyless(self.host.status()),
+        };
+        side.open.is_some() || may_begin && !data.is_empty()
     }
 
-    /// The response's head is final.
-    fn commit(&mut self, memory: &BodyBudget, background: &Background) -> Result<(), Reason> {
-        const RESPONSE: BodyKind = BodyKind::Response;
-        self.check_content_mutable(RESPONSE)?;
-        self.check_transformable(RESPONSE)?;
+    /// The message's head is final.
+    fn commit(&mut self, kind: BodyKind, memory: &BodyBudget, background: &Background) -> Result<(), Reason> {
+        self.check_content_mutable(kind)?;
+        self.check_transformable(kind)?;
         let account = self.account(memory);
         let room = account.map(|account| account.reserve(PIECE)).transpose()?;
-        // Nothing can be undone any more.
-        self.originals = None;
-        if let Some(accessed) = &mut self.response.accessed {
+        if let Some(accessed) = &mut self.state_mut(kind).accessed {
             accessed.stop_replay(false);
         }
-        self.response.written = Some(Box::default());
-        let (writer, body) = streamed();
-        let mut outgoing = Outgoing { rest: Rest::Streamed(body), ..Outgoing::default() };
-        let rest = frame_streamed(self, &mut outgoing, background);
-        let Some(mut host) = self.host.split_response() else {
-            return Err(Reason::Internal("this server can't send a response while it is written"));
+        self.state_mut(kind).written = Some(Box::default());
+        let (writer, body) = match kind {
+            BodyKind::Request => {
+                self.ask_for_decodable();
+                run_elsewhere()
+            }
+            BodyKind::Response => streamed(),
         };
-        host.set_body(RESPONSE, outgoing);
-        let Some(streaming) = &mut self.streaming else { return Ok(()) };
-        let open = Open { writer: writer.clone(), taken: 0, rest, _memory: room.unwrap_or_default() };
-        streaming.open = Some(open);
-        streaming.committed.set(host, writer);
+        let mut outgoing = Outgoing { rest: Rest::Streamed(body), ..Outgoing::default() };
+        let rest = frame_streamed(self, kind, &mut outgoing, background);
+        let split = match kind {
+            BodyKind::Request => self.host.split_request(),
+            BodyKind::Response => self.host.split_response(),
+        };
+        let Some(mut host) = split else {
+            return Err(Reason::Internal("this server can't send a message while it is written"));
+        };
+        host.set_body(kind, outgoing);
+        let open = Open { writer: writer.clone(), taken: 0, rest, memory: room.unwrap_or_default() };
+        if let Some(side) = self.streaming.as_mut().and_then(|streaming| streaming.side_mut(kind)) {
+            side.open = Some(open);
+            side.committed.set(host, writer);
+        }
         Ok(())
     }
 
-    /// The guest has returned. Leaves what follows its body in the host: trailers. `false` if the response didn't
+    /// The guest has returned. Leaves what follows its body in the host: trailers. `false` if the message didn't
     /// stream.
-    pub(super) fn finish_stream(&mut self) -> bool {
-        const RESPONSE: BodyKind = BodyKind::Response;
-        let Some(open) = self.streaming.as_mut().and_then(|streaming| streaming.open.as_mut()) else {
-            return false;
-        };
+    pub(super) fn finish_stream(&mut self, kind: BodyKind) -> bool {
+        let Some(open) = self.open_mut(kind) else { return false };
+        open.memory = Reservation::default();
         let rest = std::mem::take(&mut open.rest);
         if self.host.protocol_version() == "HTTP/1.0" {
-            self.response.drop_trailers();
+            self.state_mut(kind).drop_trailers();
         }
-        self.remove_digest_trailers(RESPONSE);
+        self.remove_digest_trailers(kind);
         let ratio = self.budget.decoded_ratio;
-        let end = self.response.take_outgoing(rest, ratio).unwrap_or_default();
-        self.host.set_body(RESPONSE, end);
+        let end = self.state_mut(kind).take_outgoing(rest, ratio).unwrap_or_default();
+        self.host.set_body(kind, end);
         true
+    }
+
+    /// The guest's end of the request's body, if that has been sent while the guest wrote it.
+    pub(crate) fn streamed_request(&self) -> Option<StreamWriter> {
+        self.open(BodyKind::Request).map(|open| open.writer.clone())
     }
 }

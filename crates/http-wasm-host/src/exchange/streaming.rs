@@ -1,19 +1,28 @@
-//! The state of a response that is sent while the guest writes it.
+//! The state of messages that are sent while the guest writes them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::abi::BodyKind;
+use crate::bodies::Stream;
 use crate::message::body_budget::Reservation;
 use crate::message::{Rest, StreamWriter};
 
 /// Streaming in one exchange.
 pub(super) struct Streaming<H> {
+    /// `None` if the guest doesn't stream requests.
+    request: Option<Side<H>>,
+    response: Option<Side<H>>,
+}
+
+/// One of the two messages.
+pub(super) struct Side<H> {
     pub(super) committed: Arc<Committed<H>>,
     /// Once the head is sent.
     pub(super) open: Option<Open>,
 }
 
-/// A response whose head is sent.
+/// A message whose head is sent.
 pub(super) struct Open {
     pub(super) writer: StreamWriter,
     /// How many bytes of the current write are taken.
@@ -21,7 +30,7 @@ pub(super) struct Open {
     /// What happens to the original's rest when the guest returns.
     pub(super) rest: Rest,
     /// For one piece.
-    pub(super) _memory: Reservation,
+    pub(super) memory: Reservation,
 }
 
 /// Where the message is left whose head is sent while the guest still runs.
@@ -31,7 +40,31 @@ pub(crate) struct Committed<H> {
 }
 
 impl<H> Streaming<H> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            request: stream.requests().then(Side::default),
+            response: stream.responses().then(Side::default),
+        }
+    }
+
+    /// The message of this kind, if the guest streams it.
+    pub(super) fn side(&self, kind: BodyKind) -> Option<&Side<H>> {
+        match kind {
+            BodyKind::Request => self.request.as_ref(),
+            BodyKind::Response => self.response.as_ref(),
+        }
+    }
+
+    pub(super) fn side_mut(&mut self, kind: BodyKind) -> Option<&mut Side<H>> {
+        match kind {
+            BodyKind::Request => self.request.as_mut(),
+            BodyKind::Response => self.response.as_mut(),
+        }
+    }
+}
+
+impl<H> Default for Side<H> {
+    fn default() -> Self {
         let committed = Committed { message: Mutex::new(None), is_committed: AtomicBool::new(false) };
         Self { committed: Arc::new(committed), open: None }
     }
@@ -43,7 +76,7 @@ impl<H> Committed<H> {
         *self.message.lock().unwrap_or_else(PoisonError::into_inner) = Some((host, writer));
     }
 
-    /// The host with the message, and what its body is to be driven with. There is one once.
+    /// The host with the message, and the guest's end of its body. There is one once.
     pub(crate) fn take(&self) -> Option<(H, StreamWriter)> {
         self.message.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

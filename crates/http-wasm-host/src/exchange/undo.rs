@@ -6,9 +6,9 @@ use crate::abi::BodyKind;
 use crate::host::Host;
 
 impl<H: Host> Exchange<H> {
-    /// Whether the guest's changes may have to be undone.
-    pub(super) fn is_undoable(&self) -> bool {
-        self.originals.is_some()
+    /// Whether the guest's changes to a message may have to be undone.
+    pub(super) fn is_undoable(&self, message: BodyKind) -> bool {
+        self.originals.is_some() && !self.is_committed(message)
     }
 
     /// Saves the response before the guest can change it.
@@ -20,10 +20,10 @@ impl<H: Host> Exchange<H> {
     }
 
     /// Ends an exchange whose guest has failed on `message`. Returns the host with the original message, or `None` if
-    /// the guest fails closed or bytes of the body have been lost.
+    /// the guest fails closed, bytes of the body have been lost, or a part of the message has been sent.
     pub(crate) fn undo(mut self, message: BodyKind) -> Option<H> {
         let Originals { request, response } = *self.originals.take()?;
-        if self.check_memory().is_err() {
+        if self.is_committed(message) || self.check_memory().is_err() {
             return None;
         }
         let state = self.state_mut(message);

@@ -11,7 +11,7 @@ use crate::engine::block_on;
 use crate::host::InMemoryHost;
 use crate::load::builder::GuestBuilder;
 use crate::load::inspect::lint::Probed;
-use crate::pool::pinned::Outcome;
+use crate::pool::outcome::Outcome;
 
 /// How the guest in `bytes` behaves. `builder` has all its settings.
 pub(super) fn run(builder: GuestBuilder, bytes: &[u8]) -> Probed {
@@ -26,7 +26,7 @@ pub(super) fn run(builder: GuestBuilder, bytes: &[u8]) -> Probed {
     called.store(false, Ordering::Relaxed);
     let handled = block_on(async {
         match guest.handle_request(InMemoryHost::new("GET", "/")).await? {
-            Outcome::Respond(_) => Ok(()),
+            Outcome::Respond(_) | Outcome::Streams(_) => Ok(()),
             Outcome::Next(pinned) => pinned.handle_response().await.map(drop),
             Outcome::Bypassed { error, .. } => Err(error),
         }

@@ -1,19 +1,27 @@
 //! The first of a guest's two calls: gets an instance for a request, and handles the outcome.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::{Guest, Handle};
 use crate::abi::{BodyKind, Phase};
 use crate::error::Error;
+use crate::exchange::Committed;
 use crate::failure::OnFailure;
 use crate::host::Host;
+use crate::message::{Outgoing, StreamWriter};
 use crate::pool::PooledInstance;
-use crate::pool::pinned::{ABANDONED, Outcome, Pinned};
+use crate::pool::outcome::{Outcome, until_committed};
+use crate::pool::pinned::{ABANDONED, Pinned};
 use crate::pool::progress::Progress;
 use crate::pool::start_queue::Acquired;
+use crate::pool::streaming::poll_trailers;
 use crate::run::call::{CallStatus, Stage};
 use crate::run::compute::{ComputePermit, QueueKind};
 use crate::run::pin::Next;
+use crate::run::shared::Shared;
 use crate::stats::DropReason;
 
 impl<H: Host> Guest<H> {
@@ -52,7 +60,15 @@ impl<H: Host> Guest<H> {
             Some(called) => Progress::of(decided(instance, called)),
             None => {
                 let (call, shared) = (instance.call_status(), instance.shared().clone());
-                Progress::waiting(on_fiber(Untouched(Some(instance)), call.clone(), permit), call, shared)
+                let committed = instance.committed();
+                let running = on_fiber(Untouched(Some(instance)), call.clone(), permit);
+                match committed {
+                    None => Progress::waiting(running, call, shared),
+                    Some(committed) => {
+                        let streamed = streamed(running, committed, call.clone(), shared.clone());
+                        Progress::waiting(streamed, call, shared)
+                    }
+                }
             }
         }
     }
@@ -110,7 +126,14 @@ impl<H: Host> Guest<H> {
         instance.begin(host);
         match instance.call(Phase::Request) {
             Some(called) => decided(instance, called),
-            None => on_fiber(Untouched(Some(instance)), call, permit).await,
+            None => {
+                let committed = instance.committed();
+                let running = on_fiber(Untouched(Some(instance)), call.clone(), permit);
+                match committed {
+                    None => running.await,
+                    Some(committed) => streamed(running, committed, call, shared.clone()).await,
+                }
+            }
         }
     }
 }
@@ -197,6 +220,12 @@ async fn on_fiber<H: Host>(
     }
     let mut instance = ready.0.take().expect("taken only here");
     let called = instance.call_on_fiber(Phase::Request, permit).await;
+    if let Some(body) = instance.streamed_request() {
+        // Without a receiver there is nothing to wait for.
+        call.set_stage(Stage::Waiting);
+        end_body(&mut instance, &body, &called).await;
+        call.set_stage(Stage::Outside);
+    }
     if !call.is_abandoned() {
         return decided(instance, called);
     }
@@ -218,6 +247,41 @@ async fn on_fiber<H: Host>(
             Err(error)
         }
     }
+}
+
+/// The same for a guest that may write the request while it is sent.
+fn streamed<H: Host>(
+    running: impl Future<Output = Result<Outcome<H>, Error>> + Send + 'static,
+    committed: Arc<Committed<H>>,
+    call: CallStatus,
+    shared: Arc<Shared>,
+) -> impl Future<Output = Result<Outcome<H>, Error>> + Send {
+    let running = Progress::waiting(running, call.clone(), shared.clone());
+    until_committed(running, committed, call, shared)
+}
+
+/// Ends the body of a request that has been sent while the guest wrote it, once the guest has returned or failed.
+async fn end_body<H: Host>(
+    instance: &mut PooledInstance<H>,
+    body: &StreamWriter,
+    called: &Result<(), Error>,
+) {
+    let proceeds = instance.pin.next == Next::Proceed;
+    let Some(host) = instance.host_mut() else { return };
+    let end = match called {
+        Ok(()) if proceeds => {
+            let trailers = poll_fn(|cx| match body.is_closed() {
+                true => Poll::Ready(Ok(None)),
+                false => poll_trailers(host, BodyKind::Request, cx),
+            });
+            trailers.await
+        }
+        Ok(()) => Err("the guest that wrote this body has responded itself".into()),
+        Err(_) => Err("the guest that wrote this body has failed".into()),
+    };
+    // Nothing of the original is wanted any more.
+    host.set_body(BodyKind::Request, Outgoing::default());
+    body.end(end);
 }
 
 /// Finishes the call of `handle_request` once it has returned or failed: returns its outcome, and keeps or drops the

@@ -293,6 +293,8 @@ impl LocalHost for InMemoryHost {
 
     const STREAMS: bool = true;
 
+    const STREAMS_REQUESTS: bool = true;
+
     fn save_head(&self, message: BodyKind) -> InMemoryHead {
         let headers = self.message(message).headers.clone();
         match message {
@@ -398,6 +400,19 @@ impl LocalHost for InMemoryHost {
             status: self.status,
             informational: std::mem::take(&mut self.informational),
             response: Message { headers: self.response.headers.clone(), content: None },
+        })
+    }
+
+    fn split_request(&mut self) -> Option<Self> {
+        Some(Self {
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            protocol_version: self.protocol_version,
+            source_addr: self.source_addr,
+            request: Message { headers: self.request.headers.clone(), content: None },
+            status: self.status,
+            informational: Vec::new(),
+            response: Message::default(),
         })
     }
 }

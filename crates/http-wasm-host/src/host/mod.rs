@@ -192,6 +192,9 @@ pub trait LocalHost: 'static {
     /// [`split_response`](Self::split_response). If not, guests that [stream](crate::Stream) can't be loaded for it.
     const STREAMS: bool = false;
 
+    /// The same for requests, with [`split_request`](Self::split_request).
+    const STREAMS_REQUESTS: bool = false;
+
     /// Copies a message's head, for a guest that [fails open](crate::OnFailure::Open).
     fn save_head(&self, message: BodyKind) -> Self::Head;
 
@@ -336,6 +339,16 @@ pub trait LocalHost: 'static {
     ///
     /// [`Rest::Streamed`]: crate::Rest::Streamed
     fn split_response(&mut self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Splits off the request, for a guest that [streams](crate::Stream) and begins to write it, like
+    /// [`split_response`](Self::split_response). The returned host is that of
+    /// [`Outcome::Streams`](crate::Outcome::Streams), from which the next handler gets the request.
+    fn split_request(&mut self) -> Option<Self>
     where
         Self: Sized,
     {

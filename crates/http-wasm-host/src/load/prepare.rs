@@ -12,7 +12,7 @@ use super::review::Review;
 use super::snapshot::{self, Snapshot};
 use super::startup::{StartFunctions, Startup};
 use super::waits;
-use crate::abi::Phase;
+use crate::abi::{BodyKind, Phase};
 use crate::bodies::{Bodies, Stream};
 use crate::engine::{Precompiled, SharedCode, Source, is_precompiled};
 use crate::error::LoadError;
@@ -111,7 +111,7 @@ impl GuestBuilder {
             on_failure: self.on_failure,
             decoded_bodies: (self.bodies == Bodies::Decoded)
                 .then(|| Arc::new(DecodedBodies::new(name.clone(), self.decoding))),
-            streams: self.stream != Stream::Off,
+            stream: self.stream,
             pauses_writes,
             observer: self.observer,
             counters: Arc::default(),
@@ -142,8 +142,13 @@ impl GuestBuilder {
 
     /// Whether the guest and the server can stream.
     fn check_stream<H: Host>(&self, guest: &Arc<str>, inspection: &Inspection) -> Result<(), LoadError> {
-        if !H::STREAMS {
-            return Err(LoadError::Stream { guest: guest.clone() });
+        let missing = match self.stream {
+            stream if stream.responses() && !H::STREAMS => Some(BodyKind::Response),
+            stream if stream.requests() && !H::STREAMS_REQUESTS => Some(BodyKind::Request),
+            _ => None,
+        };
+        if let Some(message) = missing {
+            return Err(LoadError::Stream { guest: guest.clone(), message });
         }
         if inspection.declares_stream() || self.allowed.contains(&Lint::UndeclaredStream) {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
@@ -11,11 +11,14 @@ use crate::error::BoxError;
 
 /// A body that a guest writes while it is sent. A host gets it as [`Rest::Streamed`](crate::Rest::Streamed).
 ///
-/// The guest runs while this is polled, and is suspended in each write until the receiver polls for more. So no more
-/// than one piece is ever held, and a slow receiver slows the guest down. Dropping it abandons the guest's call.
+/// The guest is suspended in each write until the receiver polls for more. So no more than one piece is ever held, and
+/// a slow receiver slows the guest down. The guest that writes a response runs while this is polled, and dropping it
+/// abandons the guest's call. One that writes a request is run by its [`RequestStream`](crate::RequestStream).
 pub struct Streamed {
     shared: Arc<Shared>,
+    /// Runs the guest, unless that is done elsewhere.
     source: Option<Box<dyn Source>>,
+    is_run_elsewhere: bool,
     has_ended: bool,
 }
 
@@ -36,10 +39,20 @@ struct Shared(Mutex<State>);
 struct State {
     /// Written, and not yet taken.
     piece: Option<Bytes>,
+    /// Whether the receiver has yet to ask for more than what was written.
+    is_sated: bool,
+    /// The number of pieces written.
+    pieces: u64,
     /// Until the receiver has it.
     source: Option<Box<dyn Source>>,
-    /// The receiver is gone.
+    /// What is written is discarded: the receiver is gone, or nothing more is sent to it.
     is_closed: bool,
+    /// How a body ends whose guest is run elsewhere, until the receiver has seen it.
+    end: Option<Result<Option<Fields>, BoxError>>,
+    /// The receiver's task, if it waits for such a body.
+    receiver: Option<Waker>,
+    /// The task that runs the guest of such a body.
+    guest: Option<Waker>,
 }
 
 impl Shared {
@@ -48,26 +61,40 @@ impl Shared {
     }
 }
 
-/// Both ends of a body.
+/// Both ends of a body whose receiver runs the guest.
 pub(crate) fn streamed() -> (StreamWriter, Streamed) {
+    ends(false)
+}
+
+/// Both ends of a body whose guest is run by another task than the receiver's, or by the same one.
+pub(crate) fn run_elsewhere() -> (StreamWriter, Streamed) {
+    ends(true)
+}
+
+fn ends(is_run_elsewhere: bool) -> (StreamWriter, Streamed) {
     let shared = Arc::<Shared>::default();
-    (StreamWriter(shared.clone()), Streamed { shared, source: None, has_ended: false })
+    (StreamWriter(shared.clone()), Streamed { shared, source: None, is_run_elsewhere, has_ended: false })
 }
 
 impl StreamWriter {
-    /// Whether nobody reads any more.
+    /// Whether what is written is discarded.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.lock().is_closed
     }
 
-    /// Whether all that was written has been taken.
-    pub(crate) fn is_taken(&self) -> bool {
-        self.0.lock().piece.is_none()
+    /// Whether all that was written has been taken, and the receiver asks for more.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let state = self.0.lock();
+        state.piece.is_none() && !state.is_sated
     }
 
-    /// Writes the next piece. The one before has been taken.
+    /// Writes the next piece, which [is wanted](Self::is_wanted).
     pub(crate) fn write(&self, piece: Bytes) {
-        self.0.lock().piece = Some(piece);
+        let mut state = self.0.lock();
+        state.piece = Some(piece);
+        state.is_sated = true;
+        state.pieces += 1;
+        wake(state, |state| &mut state.receiver);
     }
 
     /// From now on the receiver runs the guest.
@@ -80,6 +107,47 @@ impl StreamWriter {
         // What it holds may come back here.
         drop(state);
         drop(source);
+    }
+
+    /// Wakes `guest` once the receiver asks for more, or is gone.
+    pub(crate) fn wake_guest(&self, guest: &Waker) {
+        let mut state = self.0.lock();
+        match &mut state.guest {
+            Some(waker) => waker.clone_from(guest),
+            None => state.guest = Some(guest.clone()),
+        }
+    }
+
+    /// The number of pieces written, if the last one waits for the receiver.
+    pub(crate) fn waits_since_piece(&self) -> Option<u64> {
+        let state = self.0.lock();
+        (state.is_sated && !state.is_closed).then_some(state.pieces)
+    }
+
+    /// Ends the body, unless it has been broken off.
+    pub(crate) fn end(&self, end: Result<Option<Fields>, BoxError>) {
+        let mut state = self.0.lock();
+        if !state.is_closed {
+            state.is_closed = true;
+            state.end = Some(end);
+        }
+        wake(state, |state| &mut state.receiver);
+    }
+
+    /// Ends the body with an error. What was written last isn't sent any more.
+    pub(crate) fn break_off(&self, why: &'static str) {
+        self.end(Err(why.into()));
+        let unsent = self.0.lock().piece.take();
+        drop(unsent);
+    }
+}
+
+/// Wakes one of the tasks, after unlocking.
+fn wake(mut state: MutexGuard<'_, State>, which: impl FnOnce(&mut State) -> &mut Option<Waker>) {
+    let waker = which(&mut state).take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
@@ -95,19 +163,47 @@ impl Streamed {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        if self.source.is_none() {
-            self.source = self.shared.lock().source.take();
-        }
-        let Some(source) = &mut self.source else {
-            return Poll::Ready(Some(Err("the guest that writes this body is not running".into())));
-        };
-        let polled = source.poll_end(cx);
+        let polled = if self.is_run_elsewhere { self.poll_elsewhere(cx) } else { self.run(cx) };
         if let Some(piece) = self.take_piece() {
             return Poll::Ready(Some(Ok(Frame::Data(piece))));
         }
         let ended = ready!(polled);
         (self.has_ended, self.source) = (true, None);
         Poll::Ready(ended.map(|trailers| trailers.map(Frame::Trailers)).transpose())
+    }
+
+    /// Runs the guest.
+    fn run(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Fields>, BoxError>> {
+        let mut state = self.shared.lock();
+        state.is_sated = false;
+        if self.source.is_none() {
+            self.source = state.source.take();
+        }
+        drop(state);
+        match &mut self.source {
+            Some(source) => source.poll_end(cx),
+            None => Poll::Ready(Err("the guest that writes this body is not running".into())),
+        }
+    }
+
+    /// Asks for the next piece.
+    fn poll_elsewhere(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Fields>, BoxError>> {
+        let mut state = self.shared.lock();
+        if let Some(end) = state.end.take() {
+            return Poll::Ready(end);
+        }
+        if state.piece.is_some() {
+            return Poll::Pending;
+        }
+        match &mut state.receiver {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => state.receiver = Some(cx.waker().clone()),
+        }
+        // Otherwise the guest doesn't wait for this, and two polls by one task would wake each other for ever.
+        if std::mem::replace(&mut state.is_sated, false) {
+            wake(state, |state| &mut state.guest);
+        }
+        Poll::Pending
     }
 
     /// Returns whether the whole body has been taken.
@@ -124,8 +220,8 @@ impl Drop for Streamed {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.is_closed = true;
-        let unused = state.source.take();
-        drop(state);
+        let unused = (state.source.take(), state.piece.take());
+        wake(state, |state| &mut state.guest);
         drop(unused);
     }
 }

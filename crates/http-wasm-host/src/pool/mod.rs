@@ -3,6 +3,7 @@
 pub(crate) mod abandoned;
 mod backoff;
 pub(crate) mod factory;
+pub(crate) mod outcome;
 pub(crate) mod pinned;
 pub(crate) mod progress;
 pub(crate) mod start_queue;

@@ -1,4 +1,4 @@
-//! The outcome of `handle_request`, and the instance that stays pinned to its request.
+//! The instance that stays pinned to a request that its guest has passed on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,23 +21,6 @@ const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The log's addition to the error of a call that was abandoned.
 pub(crate) const ABANDONED: &str = "; its client had gone";
-
-/// What a guest decided in `handle_request`.
-#[derive(Debug)]
-pub enum Outcome<H: Host> {
-    /// The guest has responded itself. The response is in the host.
-    Respond(H),
-    /// The guest passes the request on. The host has the request for the next handler.
-    Next(Pinned<H>),
-    /// The guest failed, and [fails open](crate::OnFailure::Open). Pass the original request, which is in the host, to
-    /// the next handler, and its response to the client. The guest isn't called again for this exchange.
-    Bypassed {
-        /// The host, with the original request.
-        host: H,
-        /// Why the guest failed, for the log.
-        error: Error,
-    },
-}
 
 /// An instance that stays pinned to a request that it has passed on.
 ///

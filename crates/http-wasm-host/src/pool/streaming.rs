@@ -136,14 +136,25 @@ impl<H: Host> Source for Driver<H> {
         let span = self.span.clone();
         let _entered = span.enter();
         ready!(self.poll_guest(cx))?;
-        let Some(host) = &mut self.rest else { return Poll::Ready(Ok(None)) };
-        loop {
-            match ready!(host.poll_body(BodyKind::Response, cx)).transpose()? {
-                None => return Poll::Ready(Ok(None)),
-                Some(Frame::Trailers(fields)) => return Poll::Ready(Ok(Some(fields))),
-                // Of a body that a guest has replaced, nothing else follows.
-                Some(Frame::Data(_)) => {}
-            }
+        match &mut self.rest {
+            Some(host) => poll_trailers(host, BodyKind::Response, cx),
+            None => Poll::Ready(Ok(None)),
+        }
+    }
+}
+
+/// The trailers after a body that a guest has written.
+pub(crate) fn poll_trailers<H: Host>(
+    host: &mut H,
+    kind: BodyKind,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Option<Fields>, BoxError>> {
+    loop {
+        match ready!(host.poll_body(kind, cx)).transpose()? {
+            None => return Poll::Ready(Ok(None)),
+            Some(Frame::Trailers(fields)) => return Poll::Ready(Ok(Some(fields))),
+            // Of a body that a guest has replaced, nothing else follows.
+            Some(Frame::Data(_)) => {}
         }
     }
 }

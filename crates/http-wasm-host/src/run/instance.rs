@@ -6,10 +6,12 @@ use std::time::Instant;
 use wasmtime::{Store, TypedFunc};
 
 use crate::abi::{BodyKind, CtxNext, Features, Phase};
+use crate::bodies::Stream;
 use crate::engine::TickLimit;
 use crate::error::{Error, ErrorKind, Reason, Stop};
 use crate::exchange::{Budget, Committed, Exchange};
 use crate::host::Host;
+use crate::message::StreamWriter;
 use crate::observer::Call;
 use crate::rule::Rule;
 use crate::run::call::CallStatus;
@@ -78,15 +80,23 @@ impl<H: Host> Instance<H> {
         if let Some(decoded) = &state.guest.decoded_bodies {
             exchange.decode_bodies(decoded);
         }
-        if state.guest.streams {
-            exchange.stream_response();
+        if state.guest.stream != Stream::Off {
+            exchange.stream(state.guest.stream);
         }
         self.pin = Pin::default();
     }
 
-    /// Where its exchange leaves a response as soon as its head can be sent, if the guest streams.
+    /// Where its exchange leaves the phase's message as soon as its head can be sent, if the guest streams it.
     pub(crate) fn committed(&self) -> Option<Arc<Committed<H>>> {
         self.store.data().exchange.as_ref().and_then(Exchange::committed).cloned()
+    }
+
+    /// The guest's end of the request's body, if that has been sent while the guest wrote it.
+    pub(crate) fn streamed_request(&self) -> Option<StreamWriter> {
+        if !self.shared().streams(Phase::Request) {
+            return None;
+        }
+        self.store.data().exchange.as_ref().and_then(Exchange::streamed_request)
     }
 
     /// The state that its calls share with their caller.
@@ -274,7 +284,7 @@ impl<H: Host> Instance<H> {
         if calls.always_on_fiber || calls.fiber_policy.needs_fiber() {
             return true;
         }
-        if self.shared().streams && phase == Phase::Response {
+        if self.shared().streams(phase) {
             return true;
         }
         let waits = match phase {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::abi::Phase;
+use crate::abi::{BodyKind, Phase};
+use crate::bodies::Stream;
 use crate::engine::{Engine, TickLimit};
 use crate::exchange::{DecodedBodies, Waits};
 use crate::failure::OnFailure;
@@ -33,8 +34,8 @@ pub(crate) struct Shared {
     pub(crate) on_failure: OnFailure,
     /// Set if the guest gets decoded bodies.
     pub(crate) decoded_bodies: Option<Arc<DecodedBodies>>,
-    /// It may write responses while they are sent.
-    pub(crate) streams: bool,
+    /// The messages that it may write while they are sent.
+    pub(crate) stream: Stream,
     /// Its module is compiled so that it can wait in `write_body`, which then returns whether it must.
     pub(crate) pauses_writes: bool,
     /// A likely cause of traps in this guest.
@@ -65,6 +66,16 @@ impl Shared {
     /// The state that a store needs for suspending and stopping the guest.
     pub(crate) fn suspension(&self) -> Suspension {
         Suspension::new(self.engine.clone(), self.calls.fiber_policy.clone(), self.calls.compute.clone())
+    }
+
+    /// Whether the guest may write the phase's message while that is sent.
+    #[inline]
+    pub(crate) fn streams(&self, phase: Phase) -> bool {
+        self.stream != Stream::Off
+            && match phase.message() {
+                BodyKind::Request => self.stream.requests(),
+                BodyKind::Response => self.stream.responses(),
+            }
     }
 
     /// Whether calls of this phase need a permit to compute.

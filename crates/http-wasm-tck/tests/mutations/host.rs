@@ -139,6 +139,7 @@ async fn serve(
     let mut pinned = match guest.handle_request(host).await {
         Ok(Outcome::Next(pinned)) => pinned,
         Ok(Outcome::Respond(host)) => return Ok(host.into_response(is_head)),
+        Ok(Outcome::Streams(_)) => unreachable!("the guest doesn't stream"),
         Ok(Outcome::Bypassed { error, .. }) | Err(error) => return Ok(failed(&error)),
     };
     let keep_head = pinned.reads_request();

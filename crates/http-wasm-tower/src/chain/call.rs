@@ -11,7 +11,8 @@ use http_body::Body as HttpBody;
 use http_wasm_host::{Body, BoxError};
 use pin_project_lite::pin_project;
 
-use super::exchange::{Exchange, Forwarded};
+use super::exchange::Exchange;
+use super::forward::Forwarded;
 use super::observer::ChainObserver;
 use super::passed::PassedGuests;
 use super::settings::Chain;
@@ -79,6 +80,9 @@ impl Chain {
             Forwarded::Answered(response) => Exchange::answered(response, passed, failures),
             Forwarded::Waiting(waiting) => {
                 Exchange::waiting(waiting, self.clone(), observer, next, passed, failures)
+            }
+            Forwarded::Writing(begun) => {
+                Exchange::writing(begun, self.clone(), observer, next, passed, failures)
             }
         })
     }

@@ -5,6 +5,7 @@ use http::{Request, Response};
 use http_wasm_host::{Body, Error, Handled, HttpHost, Outcome, Pinned, Progress};
 
 use super::observer::GuestObserver;
+use super::writing::WritingGuest;
 use crate::failure::{Policy, fail_open, head_of};
 
 pub(super) type Requested = Result<Outcome<HttpHost>, Error>;
@@ -71,6 +72,16 @@ enum Role {
     Failed { host: HttpHost, error: Error },
 }
 
+/// How far a request has come with a guest.
+pub(super) enum Settled<G: GuestObserver> {
+    /// The guest has let it pass.
+    Passed,
+    /// The guest has answered it, or failed.
+    Answered(Response<Body>),
+    /// The guest lets it pass, and goes on to write it.
+    Writing(WritingGuest<G>),
+}
+
 impl<G> Default for PassedGuests<G> {
     #[inline]
     fn default() -> Self {
@@ -109,6 +120,11 @@ impl<G> PassedGuests<G> {
         self.others.pop().or_else(|| self.first.take())
     }
 
+    /// Adds guests that are further inside.
+    pub(super) fn append(&mut self, mut inner: Self, length: usize) {
+        inner.first.take().into_iter().chain(inner.others.drain(..)).for_each(|part| self.push(part, length));
+    }
+
     /// Lets the guests clean up, the innermost first as with a response.
     pub(super) fn clear(&mut self) {
         while self.pop().is_some() {}
@@ -116,8 +132,7 @@ impl<G> PassedGuests<G> {
 }
 
 impl<G: GuestObserver> PassedGuests<G> {
-    /// The result of `handle_request` in a chain of `length` guests: a response, unless the guest has let the request
-    /// pass.
+    /// The result of `handle_request` in a chain of `length` guests.
     #[inline]
     pub(super) fn settle(
         &mut self,
@@ -125,22 +140,23 @@ impl<G: GuestObserver> PassedGuests<G> {
         mut observer: G,
         length: usize,
         failures: &Failures,
-    ) -> Option<Response<Body>> {
+    ) -> Settled<G> {
         let role = match requested {
             Ok(Outcome::Next(pinned)) => Role::Pinned(pinned),
             Ok(Outcome::Bypassed { host, error }) => Role::Failed { host, error },
             Ok(Outcome::Respond(host)) => {
                 observer.finished(None);
-                return Some(host.into_response());
+                return Settled::Answered(host.into_response());
             }
+            Ok(Outcome::Streams(stream)) => return Settled::Writing(WritingGuest::new(stream, observer)),
             Err(error) => {
                 observer.finished(Some(&error));
-                return Some(failures.fail(error));
+                return Settled::Answered(failures.fail(error));
             }
         };
         observer.passed();
         self.push(Part { observer, role }, length);
-        None
+        Settled::Passed
     }
 
     /// Takes the response back through the guests, the innermost first.

@@ -14,6 +14,7 @@ mod guests;
 mod hang_up;
 mod replace;
 mod request;
+mod request_streams;
 mod streaming;
 mod streams;
 mod support;

@@ -49,6 +49,8 @@ use crate::message::trailers::is_twin;
 ///         pinned.host_mut().set_response(response);
 ///         pinned.handle_response().await?.host.into_response()
 ///     }
+///     // The guest hasn't been loaded for that: see `GuestBuilder::stream`.
+///     Outcome::Streams(_) => unreachable!(),
 ///     // The guest has failed, and fails open: call the next handler without it.
 ///     Outcome::Bypassed { mut host, .. } => {
 ///         let _request = host.take_request(false);

@@ -8,8 +8,8 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 
-use super::HttpHost;
 use super::parts::spare;
+use super::{HttpHost, head_of};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::host::header_map::{append, insert, to_header_map};
@@ -34,6 +34,8 @@ impl LocalHost for HttpHost {
     const SENDER_DECLARES_LENGTH: bool = true;
 
     const STREAMS: bool = true;
+
+    const STREAMS_REQUESTS: bool = true;
 
     fn save_head(&self, message: BodyKind) -> HttpHead {
         let headers = self.headers(message).cloned().unwrap_or_default();
@@ -225,19 +227,35 @@ impl LocalHost for HttpHost {
         *rest.version_mut() = head.version;
         *rest.headers_mut() = head.headers.clone();
         *rest.body_mut() = body;
+        let mut split = self.split();
+        split.0.response = Some(Response::from_parts(head, Body::empty()));
+        Some(split)
+    }
+
+    fn split_request(&mut self) -> Option<Self> {
+        let copy = head_of(self.request_mut());
+        let mut request = std::mem::replace(self.request_mut(), copy);
+        *self.request_mut().body_mut() = std::mem::take(request.body_mut());
+        let mut split = self.split();
+        split.0.request = Some(request);
+        Some(split)
+    }
+}
+
+impl HttpHost {
+    /// A host for one message of this one.
+    fn split(&self) -> Self {
         let mut parts = spare();
         parts.method = self.0.request.as_ref().map_or(&self.0.method, Request::method).clone();
         parts.version = self.0.version;
         parts.source_addr = self.0.source_addr;
         parts.folds_underscores = self.0.folds_underscores;
         parts.sheddable = self.0.sheddable;
+        parts.trace_id = 0;
         parts.informational = None;
-        parts.response = Some(Response::from_parts(head, Body::empty()));
-        Some(Self(parts))
+        Self(parts)
     }
-}
 
-impl HttpHost {
     fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
         let path =
             PathAndQuery::try_from(uri).map_err(|_| Refused("is not a path with an optional query"))?;

@@ -3,6 +3,7 @@
 use std::task::Poll;
 
 use crate::abi::{BodyKind, EofLen};
+use crate::bodies::Stream;
 use crate::error::Reason;
 use crate::host::Host;
 use crate::run::memory;
@@ -49,7 +50,7 @@ pub(super) fn write_streamed<H: Host>(
     body: u32,
     body_len: u32,
 ) -> Result<Poll<u64>, Reason> {
-    if !state.guest.streams {
+    if state.guest.stream == Stream::Off {
         return write_body(memory, state, kind, body, body_len).map(|()| Poll::Ready(0));
     }
     let kind = decode(kind)?;

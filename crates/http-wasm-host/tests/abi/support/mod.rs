@@ -55,6 +55,7 @@ impl<H: Host> Probe<H> {
             Ok(Outcome::Next(pinned)) => pinned,
             Ok(Outcome::Respond(_)) => panic!("the guest should have proceeded"),
             Ok(Outcome::Bypassed { error, .. }) => panic!("the guest failed: {error}"),
+            Ok(Outcome::Streams(_)) => panic!("the guest has begun to write the request"),
             Err(error) => panic!("{error}\n{}", error.backtrace().unwrap_or_default()),
         }
     }
@@ -66,6 +67,7 @@ impl<H: Host> Probe<H> {
             Ok(Outcome::Respond(host)) => host,
             Ok(Outcome::Next(_)) => panic!("the guest should have stopped"),
             Ok(Outcome::Bypassed { error, .. }) => panic!("the guest failed: {error}"),
+            Ok(Outcome::Streams(_)) => panic!("the guest has begun to write the request"),
             Err(error) => panic!("{error}\n{}", error.backtrace().unwrap_or_default()),
         }
     }
@@ -92,6 +94,7 @@ impl<H: Host> Probe<H> {
                 next(&mut host);
                 Ok(host)
             }
+            Outcome::Streams(_) => panic!("the guest has begun to write the request"),
         }
     }
 

@@ -131,8 +131,13 @@ impl Wat {
     }
 
     /// Enables streaming of responses, and declares that the guest supports it.
-    pub(crate) fn streams(mut self) -> Self {
-        self.stream = Stream::Response;
+    pub(crate) fn streams(self) -> Self {
+        self.streams_as(Stream::Response)
+    }
+
+    /// Enables streaming of these messages, and declares that the guest supports it.
+    pub(crate) fn streams_as(mut self, stream: Stream) -> Self {
+        self.stream = stream;
         self.item(r#"(@custom "http-wasm-stream" "")"#)
     }
 
