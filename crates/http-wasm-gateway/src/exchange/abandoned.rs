@@ -4,7 +4,7 @@
 //! could start call after call by resetting each, so the call holds them until it ends.
 
 use std::ops::Deref;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http_wasm_tower::AbandonedCall;
 
@@ -12,6 +12,8 @@ use http_wasm_tower::AbandonedCall;
 #[derive(Debug, Default)]
 pub(crate) struct Abandoned {
     call: OnceLock<AbandonedCall>,
+    /// More of them, if several guests were writing the request.
+    others: Mutex<Vec<AbandonedCall>>,
     /// A guest continues to run while its response is sent.
     streams: OnceLock<()>,
 }
@@ -19,8 +21,9 @@ pub(crate) struct Abandoned {
 impl Abandoned {
     /// Called when the request is dropped and `call` continues.
     pub(crate) fn set(&self, call: AbandonedCall) {
-        // A request is in one guest at a time.
-        let _ = self.call.set(call);
+        if let Err(other) = self.call.set(call) {
+            self.others.lock().unwrap_or_else(PoisonError::into_inner).push(other);
+        }
     }
 
     /// A guest has started to write a response, and continues to run while that is sent.
@@ -42,7 +45,7 @@ impl Abandoned {
 /// A request's part of a limited resource.
 pub(crate) trait Share {
     /// The same permit, held by a call.
-    type Held: Send + 'static;
+    type Held: Send + Sync + 'static;
 
     fn hold(self) -> Self::Held;
 }
@@ -73,7 +76,10 @@ impl<T: Share> Deref for Shared<'_, T> {
 impl<T: Share> Drop for Shared<'_, T> {
     fn drop(&mut self) {
         if let (Some(call), Some(share)) = (self.abandoned.call.get(), self.share.take()) {
-            call.hold(share.hold());
+            let held = Arc::new(share.hold());
+            let others = self.abandoned.others.lock().unwrap_or_else(PoisonError::into_inner);
+            others.iter().for_each(|other| other.hold(held.clone()));
+            call.hold(held);
         }
     }
 }

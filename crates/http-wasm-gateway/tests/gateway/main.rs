@@ -26,6 +26,7 @@ mod page;
 mod paths;
 mod references;
 mod refused;
+mod request_streams;
 mod responses;
 mod served;
 mod smuggling;

@@ -76,7 +76,7 @@ fn of_configured(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -
             one(&state("busy"), stats.live.saturating_sub(stats.idle))
         })
     })?;
-    let help = "Instances pinned to responses that the guest rewrites while they are sent (`stream`)";
+    let help = "Instances pinned to messages that the guest rewrites while they are sent (`stream`)";
     family(encoder, "guest_streams", help, None, |one| {
         configured.stats().try_for_each(|(name, stats)| one(&label(name), stats.streaming))
     })?;

@@ -1,8 +1,9 @@
 //! Bodies with a content coding.
 
 use http_wasm_tower::choices;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
+use toml::de::DeValue;
 
 use crate::config::read::{Context, Node, Value, choice, section};
 
@@ -92,27 +93,49 @@ impl Value for Undecodable {
 /// Which bodies a guest may rewrite while they are sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(transform = allow_booleans)]
 pub enum Stream {
     /// None: what the guest writes is held until its function returns.
     #[default]
     Off,
     /// Responses.
     Response,
+    /// Requests.
+    Request,
+    /// Both.
+    Both,
 }
 
-choices! { Stream { Off = "off", Response = "response" } }
+choices! { Stream { Off = "off", Response = "response", Request = "request", Both = "both" } }
+
+/// Adds the values that don't name a message.
+fn allow_booleans(schema: &mut Schema) {
+    if let Some(choices) = schema.get_mut("oneOf").and_then(serde_json::Value::as_array_mut) {
+        for (value, same) in [(true, Stream::Both), (false, Stream::Off)] {
+            let description = format!("The same as \"{same}\".");
+            choices
+                .push(serde_json::json!({ "type": "boolean", "const": value, "description": description }));
+        }
+    }
+}
 
 impl From<Stream> for http_wasm_tower::Stream {
     fn from(stream: Stream) -> Self {
         match stream {
             Stream::Off => Self::Off,
             Stream::Response => Self::Response,
+            Stream::Request => Self::Request,
+            Stream::Both => Self::Both,
         }
     }
 }
 
 impl Value for Stream {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        choice(node, context)
+        match node.get_ref() {
+            DeValue::Boolean(false) => Some(Self::Off),
+            DeValue::Boolean(true) => Some(Self::Both),
+            _ => choice(node, context),
+        }
     }
 }

@@ -42,9 +42,13 @@ pub struct GuestLimits {
     pub deadline: Time,
     /// How long one phase may take, including all waiting.
     pub total: Time,
-    /// How long a response may take that is sent while the guest writes it (`stream`), from its head to its end.
-    /// `total` doesn't apply to it.
+    /// How long a message may take that is sent while the guest writes it (`stream`), from its head to its end. `total`
+    /// doesn't apply to it.
     pub stream_total: Time,
+    /// How long an upstream that has responded may keep a guest waiting that still writes the request (`stream =
+    /// "request"`). After that, it counts as not reading the rest, which is discarded. The upstream may be waiting for
+    /// the client to read the response, which is sent only after the request.
+    pub stream_stall: Time,
     /// How much the memory of an instance may have grown since its start for the instance to be kept.
     pub retained_growth: Size,
     /// How long creating an instance may take.
@@ -54,8 +58,8 @@ pub struct GuestLimits {
 section! {
     GuestLimits {
         replay_bytes, decoded_ratio, written_bytes, header_count, header_bytes, uri_bytes, log_line_bytes, log_rate,
-        config_bytes, memory_bytes, table_elements, deadline, total, stream_total, retained_growth,
-        startup_deadline
+        config_bytes, memory_bytes, table_elements, deadline, total, stream_total, stream_stall,
+        retained_growth, startup_deadline
     }
 }
 
@@ -82,6 +86,7 @@ impl From<Limits> for GuestLimits {
             deadline: Time(limits.deadline),
             total: Time(limits.total),
             stream_total: Time(limits.stream_total),
+            stream_stall: Time(limits.stream_stall),
             retained_growth: limits.retained_growth.into(),
             startup_deadline: Time(limits.startup_deadline),
         }
@@ -109,6 +114,7 @@ impl From<&GuestLimits> for Limits {
             deadline: limits.deadline.0,
             total: limits.total.0,
             stream_total: limits.stream_total.0,
+            stream_stall: limits.stream_stall.0,
             retained_growth: limits.retained_growth.bytes(),
             startup_deadline: limits.startup_deadline.0,
         }

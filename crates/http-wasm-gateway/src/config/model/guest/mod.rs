@@ -53,14 +53,14 @@ pub struct Guest {
     pub bodies: Bodies,
     /// Settings for `bodies = "decoded"`.
     pub decoding: Decoding,
-    /// Which bodies the guest may rewrite while they are sent, as for event streams and long downloads. With
+    /// Which bodies the guest may rewrite while they are sent, as for event streams, long downloads and uploads. With
     /// "response", the first byte that it writes in `handle_response` sends the response's status and headers, which
     /// can't be changed after that; what it writes is sent at once, and `read_body` returns as soon as there is a byte.
-    /// An instance is pinned to the response until it ends, for up to `limits.stream_total`: that many more instances,
-    /// with their memory, are in use as there are streams. A failure of the guest breaks off a response that has begun,
-    /// also with `on_failure = "open"`. Bodies of requests are sent when `handle_request` returns, whatever this says.
-    /// The guest must declare that it can stream, by a custom section `http-wasm-stream`, unless `allow` has
-    /// "undeclared-stream".
+    /// "request" is the same for requests: the first byte that the guest writes in `handle_request` sends method, URI
+    /// and headers to the upstream. An instance is pinned to the message until it ends, for up to
+    /// `limits.stream_total`: that many more instances, with their memory, are in use as there are streams. A failure
+    /// of the guest breaks off a message that has begun, also with `on_failure = "open"`. The guest must declare that
+    /// it can stream, by a custom section `http-wasm-stream`, unless `allow` has "undeclared-stream".
     pub stream: Stream,
     /// Whether new instances start from a snapshot of an initialised one.
     pub snapshot: Snapshot,
