@@ -5,9 +5,10 @@ use std::future::poll_fn;
 use http::{Request, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use crate::files::Files;
-use crate::support::{Raw, Server, soon};
+use crate::support::{Raw, Server, TIMEOUT, soon};
 
 /// Replaces each digit of requests and responses by "#". It fails at a "!", and answers a request with a "?" itself.
 const REDACTS: &str = r#"(module
@@ -244,7 +245,9 @@ async fn exchange(server: &Server, pieces: usize) -> (usize, Vec<u8>, bool) {
     });
     let (mut head, mut last, mut counted) = (Vec::new(), Vec::new(), 0);
     let mut buffer = vec![0; 1 << 20];
-    while let Ok(read @ 1..) = soon(receiving.read(&mut buffer)).await {
+    // The first byte comes after the whole request.
+    let limit = TIMEOUT.max(TIMEOUT * (pieces / 1024) as u32);
+    while let Ok(read @ 1..) = timeout(limit, receiving.read(&mut buffer)).await.expect("it goes on") {
         let data = &buffer[..read];
         counted += count(data);
         if head.len() < 100 {
