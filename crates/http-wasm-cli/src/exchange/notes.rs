@@ -151,7 +151,7 @@ fn on_compressed_body(call: &CallEntry, encodings: &[Option<String>; 2]) -> Opti
 
 /// A note on writing a body for a response that can't have one.
 fn on_body_of(status: Option<u16>, call: &CallEntry, outcome: Outcome) -> Option<String> {
-    let status = status.filter(|status| matches!(status, 204 | 205 | 304))?;
+    let status = status.filter(|status| matches!(status, 204 | 304))?;
     let counts = call.phase == Some(Phase::Response) || outcome == Outcome::Stops;
     let writes = call.function == "write_body" && call.changes() == Some("response") && call.succeeded();
     (counts && writes).then(|| format!("no effect: a response with status {status} has no body"))

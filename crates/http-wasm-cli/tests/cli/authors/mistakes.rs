@@ -87,6 +87,15 @@ fn a_uri_of_another_server_is_pointed_out() {
 }
 
 #[test]
+fn a_debug_message_that_hosts_drop_by_default_is_pointed_out() {
+    let guest = of("(call $log (i32.const -1) (i32.const 32) (i32.const 3)) i64.const 1", "");
+    explains(
+        &traced(&guest, &[]),
+        &[r#"log(level: debug, message: "ann")"#, "note: logged only if the host logs debug messages"],
+    );
+}
+
+#[test]
 fn a_method_in_lower_case_is_pointed_out() {
     let guest = of("(call $set_method (i32.const 288) (i32.const 3)) i64.const 1", "");
     explains(

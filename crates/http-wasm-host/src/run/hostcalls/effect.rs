@@ -35,6 +35,9 @@ pub(super) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, st
         "log" if matches!(call.argument("level"), Some(Argument::Level(level)) if !(-1..=2).contains(&level)) => {
             "not logged: the level is none of debug (-1), info (0), warn (1) and error (2)"
         }
+        "log" if matches!(call.argument("level"), Some(Argument::Level(-1))) => {
+            "logged only if the host logs debug messages, which it doesn't by default"
+        }
         "set_uri" if is_absolute(call.argument("uri")) => {
             "only its path and query are used: scheme and authority can't be changed, nor the next handler chosen"
         }
