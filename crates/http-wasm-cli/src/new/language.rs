@@ -63,8 +63,8 @@ pub(super) const LANGUAGES: &[Language] = &[
         main: "guest.zig",
         guest: "guest.wasm",
         files: files!("zig": "guest.zig", "http_handler.zig", "build.sh"),
-        ci: "      - uses: actions/setup-python@v5\n        with: { python-version: \"3.13\" }\n      - run: pip install \
-             ziglang==0.15.2\n",
+        ci: "      - uses: actions/setup-python@v5\n        with: { python-version: \"3.13\" }\n      \
+             - run: pip install ziglang==0.15.2\n",
     },
     Language {
         name: "assemblyscript",

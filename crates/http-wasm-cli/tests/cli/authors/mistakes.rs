@@ -52,7 +52,8 @@ fn adding_to_a_header_that_a_client_can_send_is_pointed_out() {
     let add = |name: u32, len: u32| {
         of(
             &format!(
-                "(call $add (i32.const 0) (i32.const {name}) (i32.const {len}) (i32.const 32) (i32.const 3)) i64.const 1"
+                "(call $add (i32.const 0) (i32.const {name}) (i32.const {len}) (i32.const 32) (i32.const 3))
+                 i64.const 1"
             ),
             "",
         )
