@@ -269,7 +269,7 @@
         (br $continue)))
 
       ;; The same, from a host that streams: reads return what is there.
-      (if (i32.eq (local.get $op) (i32.const 84)) (then
+      (if (i32.eq (local.get $op) (i32.const 85)) (then
         (call $operands (i32.const 4))
         (global.set $as_it_comes (i32.const 1))
         (call $read_all)

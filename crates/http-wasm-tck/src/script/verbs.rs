@@ -85,7 +85,7 @@ impl Script {
             self.called.push(Function::WriteBody);
         }
         self.of = format!("read_body({kind}) of what is there, up to {step} bytes");
-        self.op(84, &[kind.into(), FREE.into(), step.into(), to.unwrap_or(255).into()])
+        self.op(85, &[kind.into(), FREE.into(), step.into(), to.unwrap_or(255).into()])
             .gives(payload.digest())
     }
 
