@@ -37,7 +37,7 @@ pub(crate) fn has_overrun() -> bool {
 pub(crate) struct EnvoyRuntime;
 
 impl Runtime for EnvoyRuntime {
-    /// The threads for long computations run the tasks.
+    /// Runs the tasks on the threads for long computations.
     fn spawn(&self, task: Task) -> Result<(), Task> {
         match try_process() {
             Ok(process) => process.threads.spawn(task),
@@ -118,7 +118,7 @@ impl Threads {
     /// Runs `task` to completion on these threads.
     ///
     /// # Errors
-    /// Returns the task if they have too many already.
+    /// Returns the task if the threads already have too many.
     pub(crate) fn spawn(&self, task: Task) -> Result<(), Task> {
         let state = self.0.lock();
         if state.jobs >= CAPACITY {

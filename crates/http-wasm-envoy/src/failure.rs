@@ -7,7 +7,7 @@ use http_wasm_host::{BoxError, Error, Phase};
 pub(crate) enum Failure {
     /// The guest failed.
     Guest(Error),
-    /// The guest failed, or wrote too much, while its response was waited for.
+    /// The guest failed or wrote too much while its complete response was awaited.
     Streamed(BoxError),
     /// Too many calls are computing already.
     Busy,

@@ -217,7 +217,7 @@ callbacks! {
 }
 
 impl Callbacks {
-    /// Whether a message can be sent, paced and broken off while a guest writes it.
+    /// Whether a message can be sent, paced and aborted while a guest is writing it.
     pub(crate) fn can_stream(&self) -> bool {
         self.http_get_buffer_limit.is_some()
             && self.http_set_buffer_limit.is_some()

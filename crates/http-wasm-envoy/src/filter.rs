@@ -204,12 +204,12 @@ impl Filter {
         }
     }
 
-    /// Sets Envoy's buffer limit for a response that guests may stream, and with it whether Envoy reads on from the
-    /// upstream.
+    /// Sets Envoy's buffer limit for a response that guests may stream, which determines whether Envoy continues to
+    /// read from the upstream.
     ///
-    /// Envoy stops reading when what a filter has left in its buffer exceeds the limit, and fails a response whose last
-    /// piece exceeds it. So the limit is out of reach as long as nothing is left, and then the lowest. Envoy may call
-    /// the watermark hooks meanwhile.
+    /// Envoy stops reading when the bytes that a filter has left in its buffer exceed the limit, and fails a response
+    /// whose last piece exceeds it. So the limit is unreachable while nothing is left, and minimal otherwise. Envoy may
+    /// call the watermark hooks during this call.
     pub(crate) fn pace(&self, pace: Pace) {
         let Some((envoy, ptr)) = self.live() else { return };
         if let (Some(get), Some(set)) = (envoy.http_get_buffer_limit, envoy.http_set_buffer_limit) {
@@ -220,9 +220,9 @@ impl Filter {
         }
     }
 
-    /// Ends the response with these bytes, though the upstream's hasn't ended. From Envoy 1.39 on, no hook for the
-    /// response is called any more; before, the hook for its body is called with them. Envoy may destroy the stream
-    /// before this returns.
+    /// Ends the response with these bytes, although the upstream's hasn't ended. From Envoy 1.39 on, no more hooks for
+    /// the response are called; before, the hook for its body is called with them. Envoy may destroy the stream before
+    /// this returns.
     pub(crate) fn end_response(&self, bytes: &[u8]) {
         if let Some((envoy, ptr)) = self.live()
             && let Some(send) = envoy.http_send_response_data

@@ -5,11 +5,11 @@
 
 mod compute;
 mod config;
+mod direction;
 mod exchange;
 mod failure;
 mod ffi;
 mod filter;
-mod half;
 mod heads;
 mod hooks;
 mod inventory;

@@ -118,7 +118,7 @@ impl Detach for Live {
                 left.response = Some(self.copy_response());
             }
         }
-        // A guest that streams has copies only. Another guest of the same stream may be detached at that time.
+        // A guest that streams only has copies. Another guest of the same stream may be detached at the same time.
         if left.request.is_some() || left.response.is_some() {
             self.link.detached(left);
         }

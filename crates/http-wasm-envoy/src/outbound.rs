@@ -10,7 +10,7 @@ use http_wasm_host::{BodyKind, BoxError, Frame, InMemoryHost, LocalHost as _, Me
 use crate::compute::{CallHandle, begin_slice, has_overrun};
 use crate::process::process;
 
-/// A body that guests have produced. Guests that stream still write it: they run while it is polled.
+/// A body produced by guests. Guests that stream are still writing it: they run while it is polled.
 pub(crate) struct Outbound {
     kind: BodyKind,
     place: Place,
@@ -18,9 +18,9 @@ pub(crate) struct Outbound {
 
 enum Place {
     Here(Box<InMemoryHost>),
-    /// On the threads for long computations, until there is a frame.
+    /// The body is on a thread for long computations until there is a frame.
     Elsewhere(CallHandle<(Box<InMemoryHost>, Next)>),
-    /// While it moves, or after a panic.
+    /// The body is being moved, or a call has panicked.
     Between,
 }
 
@@ -36,7 +36,7 @@ impl Outbound {
         Self { kind, place: Place::Here(host) }
     }
 
-    /// Returns the next frame. A guest that writes it runs on this thread until it has used up a time slice.
+    /// Returns the next frame. A guest that is writing it runs on this thread until it has used up a time slice.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         if let Place::Here(host) = &mut self.place {
             begin_slice();
@@ -57,12 +57,12 @@ impl Outbound {
         Poll::Ready(next)
     }
 
-    /// Whether it isn't on another thread.
+    /// Whether the body is on this thread.
     pub(crate) fn is_here(&self) -> bool {
         matches!(self.place, Place::Here(_))
     }
 
-    /// Moves to the threads for long computations, unless they have too many calls already.
+    /// Moves the body to the threads for long computations, unless they already have too many calls.
     fn leave(&mut self) {
         let Place::Here(mut host) = replace(&mut self.place, Place::Between) else { return };
         let kind = self.kind;

@@ -29,7 +29,7 @@ type Loaded = (String, [u8; 32]);
 pub(crate) struct SharedGuest {
     pub(crate) name: String,
     pub(crate) guest: Guest<Host>,
-    /// Whether it may write responses while they are sent.
+    /// Whether the guest may write responses while they are sent.
     pub(crate) streams: bool,
 }
 

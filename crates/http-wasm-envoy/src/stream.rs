@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use http_wasm_host::{BodyKind, BoxError, Message, is_bodyless};
 
 use crate::config::Config;
+use crate::direction::{Direction, Hook, SendResult, Stage};
 use crate::exchange::{self, Done, Exchange, Reply, Task};
 use crate::ffi::{BodyPart, BodyStatus, HeadersStatus, Map, TrailersStatus};
 use crate::filter::Filter;
-use crate::half::{Half, Hook, SentOn, Stage};
 use crate::heads::RequestFacts;
 use crate::link::Link;
 use crate::wake::StreamWaker;
@@ -27,14 +27,14 @@ pub(crate) struct Stream {
     waker: Arc<StreamWaker>,
     /// The guests' exchange, once the request's route is known and has guests.
     exchange: RefCell<Option<Rc<Exchange>>>,
-    request: RefCell<Half>,
-    response: RefCell<Half>,
+    request: RefCell<Direction>,
+    response: RefCell<Direction>,
     /// The guests' call that is in progress.
     task: RefCell<Option<(BodyKind, Task)>>,
     reply: RefCell<Option<Reply>>,
     grpc: Cell<bool>,
     failed: Cell<bool>,
-    /// Whether a guest writes the response while it is sent.
+    /// Whether a guest is writing the response while it is sent.
     streams: Cell<bool>,
     /// Whether this filter ends the response.
     ends: Cell<bool>,
@@ -50,8 +50,8 @@ impl Stream {
             config: Cell::new(Some(config)),
             waker: Arc::default(),
             exchange: RefCell::default(),
-            request: RefCell::new(Half::new(BodyKind::Request)),
-            response: RefCell::new(Half::new(BodyKind::Response)),
+            request: RefCell::new(Direction::new(BodyKind::Request)),
+            response: RefCell::new(Direction::new(BodyKind::Response)),
             task: RefCell::default(),
             reply: RefCell::default(),
             grpc: Cell::default(),
@@ -104,10 +104,10 @@ impl Stream {
         let Some(exchange) = exchange else { return HeadersStatus::Continue };
         let pinned = exchange.take_pinned();
         if pinned.is_empty() {
-            // Envoy's own response takes the place of one that guests still handle.
+            // Envoy's own response replaces one that guests are still handling.
             let task = self.task.take();
             drop(task);
-            let replaced = self.response.replace(Half::new(BodyKind::Response));
+            let replaced = self.response.replace(Direction::new(BodyKind::Response));
             drop(replaced);
             return HeadersStatus::Continue;
         }
@@ -125,14 +125,14 @@ impl Stream {
 
     pub(crate) fn body(&self, kind: BodyKind, end: bool) -> BodyStatus {
         if kind == BodyKind::Response && self.ends.get() {
-            // Envoy may have put the last bytes into its buffer, where it forgets them.
+            // Envoy may have put the last bytes into its buffer, where they would be lost.
             let bytes = self.filter().take_body(BodyPart::BufferedResponse, usize::MAX);
             self.filter().append_body(BodyPart::ReceivedResponse, &bytes);
             return BodyStatus::Continue;
         }
         match self.step(kind, Hook::Body { end }) {
             true => BodyStatus::Continue,
-            false if self.half(kind).borrow().is_left() => BodyStatus::StopAndWatermark,
+            false if self.direction(kind).borrow().is_left() => BodyStatus::StopAndWatermark,
             false => BodyStatus::StopNoBuffer,
         }
     }
@@ -149,13 +149,13 @@ impl Stream {
         self.waker.take();
         for kind in [BodyKind::Request, BodyKind::Response] {
             let (held, streams) = {
-                let half = self.half(kind).borrow();
-                (half.is_held, half.is_streaming())
+                let direction = self.direction(kind).borrow();
+                (direction.is_held, direction.is_streaming())
             };
             if streams {
                 self.send_on();
             } else if held && self.step(kind, Hook::Scheduled) {
-                self.half(kind).borrow_mut().is_held = false;
+                self.direction(kind).borrow_mut().is_held = false;
                 match kind {
                     BodyKind::Request => self.filter().continue_decoding(),
                     BodyKind::Response => self.filter().continue_encoding(),
@@ -191,8 +191,8 @@ impl Stream {
         drop(task);
         let pinned = exchange.take_pinned();
         drop(pinned);
-        self.request.replace(Half::new(BodyKind::Request));
-        self.response.replace(Half::new(BodyKind::Response));
+        self.request.replace(Direction::new(BodyKind::Request));
+        self.response.replace(Direction::new(BodyKind::Response));
         self.reply.take();
     }
 
@@ -204,8 +204,8 @@ impl Stream {
         let task = self.task.take();
         drop(task);
         for kind in [BodyKind::Request, BodyKind::Response] {
-            if let Ok(mut half) = self.half(kind).try_borrow_mut() {
-                half.stage = Stage::Answered;
+            if let Ok(mut direction) = self.direction(kind).try_borrow_mut() {
+                direction.stage = Stage::Answered;
             }
         }
         Reply::failed().send(self.filter(), self.grpc.get());
@@ -219,21 +219,21 @@ impl Stream {
         &self.link.filter
     }
 
-    fn half(&self, kind: BodyKind) -> &RefCell<Half> {
+    fn direction(&self, kind: BodyKind) -> &RefCell<Direction> {
         match kind {
             BodyKind::Request => &self.request,
             BodyKind::Response => &self.response,
         }
     }
 
-    /// Sends what a guest has written since, outside of the hooks with the original's pieces.
+    /// Sends what a guest has written since, outside of the hooks for the original's pieces.
     fn send_on(&self) {
         let sent = self.response.borrow_mut().send_on(self.filter(), &self.waker);
         self.record_written();
         match sent {
-            Ok(SentOn::Nothing) => {}
-            Ok(SentOn::Continues) => self.filter().continue_encoding(),
-            Ok(SentOn::Ends(last)) => {
+            Ok(SendResult::Nothing) => {}
+            Ok(SendResult::Continues) => self.filter().continue_encoding(),
+            Ok(SendResult::Ends(last)) => {
                 let stage = std::mem::replace(&mut self.response.borrow_mut().stage, Stage::Answered);
                 drop(stage);
                 self.ends.set(true);
@@ -246,23 +246,23 @@ impl Stream {
         }
     }
 
-    /// Breaks off a message that can't be sent as a whole.
+    /// Aborts a message that can't be sent completely.
     fn break_off(&self, kind: BodyKind, error: &BoxError) {
         tracing::info!("{error}; the message is aborted");
         let (is_held, has_begun) = {
-            let half = self.half(kind).borrow();
-            (half.is_held, half.has_begun())
+            let direction = self.direction(kind).borrow();
+            (direction.is_held, direction.has_begun())
         };
         if is_held && !has_begun {
             self.reply.replace(Some(Reply::failed()));
             return;
         }
-        let stage = std::mem::replace(&mut self.half(kind).borrow_mut().stage, Stage::Answered);
+        let stage = std::mem::replace(&mut self.direction(kind).borrow_mut().stage, Stage::Answered);
         drop(stage);
         self.filter().reset(b"http_wasm_body");
     }
 
-    /// Records the calls of guests that have written the response.
+    /// Records the calls of guests that wrote the response.
     fn record_written(&self) {
         if self.streams.get()
             && let Some(exchange) = &*self.exchange.borrow()
@@ -273,29 +273,29 @@ impl Stream {
 
     /// Makes as much progress as possible. Returns whether Envoy may continue the message.
     fn step(&self, kind: BodyKind, at: Hook) -> bool {
-        self.half(kind).borrow_mut().take_in(self.filter(), at, &self.waker);
+        self.direction(kind).borrow_mut().take_in(self.filter(), at, &self.waker);
         self.work(kind);
-        let goes = self.half(kind).borrow_mut().send(self.filter(), at, &self.waker);
+        let goes = self.direction(kind).borrow_mut().send(self.filter(), at, &self.waker);
         self.record_written();
         let goes = goes.unwrap_or_else(|error| {
             self.break_off(kind, &error);
             false
         });
         if at != Hook::Scheduled {
-            self.half(kind).borrow_mut().is_held = !goes;
+            self.direction(kind).borrow_mut().is_held = !goes;
         }
         !self.send_reply() && goes
     }
 
-    /// Sends what takes the place of the upstream's response, if there is anything.
+    /// Sends the response that replaces the upstream's, if any.
     fn send_reply(&self) -> bool {
         let Some(reply) = self.reply.take() else { return false };
-        for half in [&self.request, &self.response] {
-            let mut half = half.borrow_mut();
-            half.is_held = false;
-            let stage = std::mem::replace(&mut half.stage, Stage::Answered);
-            drop(half);
-            // What it holds may call back.
+        for direction in [&self.request, &self.response] {
+            let mut direction = direction.borrow_mut();
+            direction.is_held = false;
+            let stage = std::mem::replace(&mut direction.stage, Stage::Answered);
+            drop(direction);
+            // Dropping its contents may call back.
             drop(stage);
         }
         reply.send(self.filter(), self.grpc.get());
@@ -305,7 +305,7 @@ impl Stream {
     /// Polls the guests' call for `kind`, if there is one.
     fn work(&self, kind: BodyKind) {
         for _ in 0..POLLS_AT_ONCE {
-            let task = self.task.take_if_of(kind);
+            let task = self.task.take_task(kind);
             let Some(mut task) = task else { return };
             self.waker.take();
             let waker = self.waker.waker();
@@ -316,7 +316,7 @@ impl Stream {
                 }
                 Poll::Pending => {
                     self.task.replace(Some((kind, task)));
-                    let refilled = self.half(kind).borrow_mut().refill(self.filter(), &self.waker);
+                    let refilled = self.direction(kind).borrow_mut().refill(self.filter(), &self.waker);
                     if !refilled && self.waker.arm(|| self.filter().scheduler()) {
                         return;
                     }
@@ -337,13 +337,13 @@ impl Stream {
                 // If guests have set a status that allows no body, the body is dropped as it arrives.
                 let is_bodyless = kind == BodyKind::Response && is_bodyless(self.link.status());
                 self.streams.set(streams);
-                let mut half = self.half(kind).borrow_mut();
-                if is_bodyless && half.has_body() {
+                let mut direction = self.direction(kind).borrow_mut();
+                if is_bodyless && direction.has_body() {
                     // HTTP/2 clients compare the length with the body, which is now empty.
                     self.filter().remove_header(Map::Response, b"content-length");
-                    half.goes(self.filter(), Message::default(), false);
+                    direction.goes(self.filter(), Message::default(), false);
                 } else {
-                    half.goes(self.filter(), message, streams);
+                    direction.goes(self.filter(), message, streams);
                 }
             }
             Done::Reply(reply) => {
@@ -354,12 +354,12 @@ impl Stream {
 }
 
 /// Takes the task of one direction out of its cell.
-trait TakeIfOf {
-    fn take_if_of(&self, kind: BodyKind) -> Option<Task>;
+trait TakeTask {
+    fn take_task(&self, kind: BodyKind) -> Option<Task>;
 }
 
-impl TakeIfOf for RefCell<Option<(BodyKind, Task)>> {
-    fn take_if_of(&self, kind: BodyKind) -> Option<Task> {
+impl TakeTask for RefCell<Option<(BodyKind, Task)>> {
+    fn take_task(&self, kind: BodyKind) -> Option<Task> {
         self.borrow_mut().take_if(|(of, _)| *of == kind).map(|(_, task)| task)
     }
 }

@@ -1,8 +1,8 @@
-//! Back-pressure between Envoy and guests that write a response while it is sent.
+//! Back-pressure between Envoy and guests that stream a response.
 
 use std::cell::Cell;
 
-/// Whether the client takes what is sent, and Envoy's buffer limit.
+/// Whether the client keeps up, and Envoy's buffer limit.
 ///
 /// Envoy calls the watermark hooks within other calls, when the stream may have borrowed its other state.
 #[derive(Default)]
@@ -18,15 +18,15 @@ pub(crate) struct Watermarks {
 /// How Envoy reads a response that guests may stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// As fast as the client takes it.
+    /// As fast as the client reads.
     Runs,
-    /// Not at all, until what this filter has left in Envoy's buffer is taken out.
+    /// Not at all until what this filter has left in Envoy's buffer is taken out.
     Stops,
-    /// As any other response.
+    /// Like any other response.
     Normal,
 }
 
-/// More than any piece of a body has.
+/// Larger than any piece of a body.
 const OUT_OF_REACH: u64 = 1 << 30;
 
 impl Watermarks {

@@ -15,12 +15,12 @@ use crate::watermarks::Pace;
 
 /// How many bytes are taken out of Envoy's buffers ahead of a guest. Beyond that, they stay there and Envoy stops
 /// reading.
-const AHEAD: usize = 256 * 1024;
-/// How many bytes of a guest that streams are sent before it waits for more of the original. Each time, Envoy receives
-/// one piece more, which is hardly larger.
-const AT_ONCE: usize = 1 << 20;
-/// The most bytes of a guest that streams that are held because Envoy can't send them yet.
-const HELD: usize = 16 << 20;
+const READ_AHEAD: usize = 256 * 1024;
+/// The number of bytes after which the writes of a guest that streams are sent even if it doesn't wait for more of the
+/// original. Each time, Envoy receives one more piece, which is hardly larger.
+const FLUSH_BYTES: usize = 1 << 20;
+/// The maximum number of bytes written by a guest that streams to hold because Envoy can't send them yet.
+const MAX_HELD: usize = 16 << 20;
 
 /// Which hook is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,22 +43,22 @@ pub(crate) enum Stage {
     Answered,
 }
 
-/// What [`Half::send_on`] asks for.
-pub(crate) enum SentOn {
+/// The result of [`Direction::send_on`].
+pub(crate) enum SendResult {
     Nothing,
-    /// Envoy is to send what it holds.
+    /// Envoy should send what it holds.
     Continues,
     /// These are the last bytes of the message.
     Ends(Vec<Bytes>),
 }
 
 /// One direction of a stream.
-pub(crate) struct Half {
+pub(crate) struct Direction {
     kind: BodyKind,
     pub(crate) stage: Stage,
-    /// Whether a guest may write the message while it is sent.
+    /// Whether a guest may be writing the message while it is sent.
     may_stream: bool,
-    /// Whether a guest does.
+    /// Whether a guest is doing so.
     streams: bool,
     /// Whether Envoy has passed on the head.
     has_begun: bool,
@@ -84,7 +84,7 @@ pub(crate) struct Half {
     out: Vec<Bytes>,
 }
 
-impl Half {
+impl Direction {
     pub(crate) fn new(kind: BodyKind) -> Self {
         Self {
             kind,
@@ -127,18 +127,18 @@ impl Half {
         self.left
     }
 
-    /// Whether the message may already have reached its receiver in part.
+    /// Whether part of the message may already have reached its receiver.
     pub(crate) fn has_begun(&self) -> bool {
         self.has_begun
     }
 
-    /// Whether a guest writes the message, and can send what it writes: Envoy ends a message that continues when the
-    /// original has ended.
+    /// Whether a guest is writing the message and its writes can be sent: when the original has ended, Envoy ends a
+    /// message that continues.
     pub(crate) fn is_streaming(&self) -> bool {
         self.streams && !self.ended && matches!(self.stage, Stage::Sending(_))
     }
 
-    /// Continues the message, with this body. `streams` is whether a guest still writes it.
+    /// Continues the message with this body. `streams` is whether a guest is still writing it.
     pub(crate) fn goes(&mut self, filter: &Filter, body: Message, streams: bool) {
         self.streams = streams;
         if self.may_stream && !streams {
@@ -197,14 +197,14 @@ impl Half {
         };
         let is_unwanted = self.discards || matches!(self.stage, Stage::Answered);
         let is_awaited = self.streams || matches!(self.stage, Stage::Working);
-        let lags = is_awaited && feed.unread() >= AHEAD && at != Hook::Trailers;
+        let lags = is_awaited && feed.unread() >= READ_AHEAD && at != Hook::Trailers;
         if lags && !is_unwanted && self.leave(filter, at) {
             if let Some(feed) = &self.feed {
                 feed.wake_when_empty(waker.waker());
             }
             return;
         }
-        // Once the message has begun, what another filter holds is in the same buffer, and Envoy's last piece.
+        // Once the message has begun, the buffer also contains what another filter holds and Envoy's last piece.
         let is_buffered = self.left || !self.has_begun || at == Hook::Body { end: true };
         // Only body hooks have received data; all others have what is buffered.
         let is_received = matches!(at, Hook::Body { .. });
@@ -226,7 +226,7 @@ impl Half {
         }
     }
 
-    /// Leaves what the hook has received in Envoy's buffer, so that Envoy stops reading. Returns whether it can.
+    /// Leaves the hook's data in Envoy's buffer, so that Envoy stops reading. Returns whether that is possible.
     fn leave(&mut self, filter: &Filter, at: Hook) -> bool {
         if self.left {
             return true;
@@ -242,7 +242,7 @@ impl Half {
         true
     }
 
-    /// Nothing is left in Envoy's buffer any more.
+    /// Notes that nothing is left in Envoy's buffer.
     fn take_leave(&mut self, filter: &Filter) {
         if std::mem::take(&mut self.left) && self.may_stream {
             filter.pace(Pace::Runs);
@@ -251,7 +251,7 @@ impl Half {
 
     /// Takes in what was left in Envoy's buffer, if the feed has room. Returns whether there was anything.
     pub(crate) fn refill(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> bool {
-        let has_room = self.feed.as_ref().is_some_and(|feed| feed.unread() < AHEAD);
+        let has_room = self.feed.as_ref().is_some_and(|feed| feed.unread() < READ_AHEAD);
         if !self.left || !has_room {
             return false;
         }
@@ -313,10 +313,10 @@ impl Half {
         Ok(true)
     }
 
-    /// Whether this hook can send what a guest writes. If not, [`send_on`](Self::send_on) or another hook does.
+    /// Whether this hook can send a guest's writes. If not, [`send_on`](Self::send_on) or another hook does.
     fn may_send(&mut self, filter: &Filter, at: Hook, waker: &Arc<StreamWaker>) -> bool {
         if self.ended {
-            // Envoy ends the message with what is sent now.
+            // Envoy ends the message after what is sent now.
             if self.discards {
                 self.drop_left(filter);
             }
@@ -336,22 +336,26 @@ impl Half {
         }
     }
 
-    /// Sends what a guest has written outside of the hooks with the original's pieces.
+    /// Sends what a guest has written, outside of the hooks for the original's pieces.
     ///
-    /// Envoy sends what it holds only once for each piece that a hook has stopped. So this waits until the guest waits
-    /// for the next piece, or has written much.
-    pub(crate) fn send_on(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> Result<SentOn, BoxError> {
+    /// Envoy sends what it holds only once for each piece that a hook has stopped. So nothing is sent until the guest
+    /// waits for the next piece, or has written a lot.
+    pub(crate) fn send_on(
+        &mut self,
+        filter: &Filter,
+        waker: &Arc<StreamWaker>,
+    ) -> Result<SendResult, BoxError> {
         self.refill(filter, waker);
         self.pull(filter, waker)?;
         if self.discards {
             self.drop_left(filter);
-            return Ok(SentOn::Ends(self.out.drain(..).collect()));
+            return Ok(SendResult::Ends(self.out.drain(..).collect()));
         }
         let written: usize = self.out.iter().map(Bytes::len).sum();
         let lag = self.feed.as_ref().map_or(0, Feed::unread);
-        let is_due = written > 0 && (self.is_idle || written >= AT_ONCE && lag <= AT_ONCE);
+        let is_due = written > 0 && (self.is_idle || written >= FLUSH_BYTES && lag <= FLUSH_BYTES);
         if !self.is_held || !is_due {
-            return Ok(SentOn::Nothing);
+            return Ok(SendResult::Nothing);
         }
         if self.left {
             // Envoy would send this too.
@@ -366,10 +370,10 @@ impl Half {
             filter.append_body(buffered, &bytes);
         }
         (self.has_begun, self.is_held) = (true, false);
-        Ok(SentOn::Continues)
+        Ok(SendResult::Continues)
     }
 
-    /// Takes what is available of the guests' body. A guest that still writes it runs meanwhile.
+    /// Takes the available part of the guests' body. A guest that is still writing it runs during this call.
     fn pull(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> Result<(), BoxError> {
         let Stage::Sending(body) = &mut self.stage else { return Ok(()) };
         let wakes = waker.waker();
@@ -397,8 +401,8 @@ impl Half {
                 }
                 Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => self.wanted = Some(fields),
             }
-            if self.streams && held > HELD {
-                let limit = HELD >> 20;
+            if self.streams && held > MAX_HELD {
+                let limit = MAX_HELD >> 20;
                 return Err(format!("a guest writes more than {limit} MiB that Envoy can't send yet").into());
             }
         }
