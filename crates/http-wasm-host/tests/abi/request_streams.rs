@@ -1,4 +1,4 @@
-//! Requests that are sent while the guest writes them.
+//! Requests that are sent while the guest is writing them.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -29,10 +29,10 @@ fn streams(on_request: &str) -> Wat {
 
 /// A request that a guest has begun to write.
 struct Begun {
-    /// Until the guest has returned.
+    /// `None` once the guest has returned.
     guest: Option<RequestStream<InMemoryHost>>,
     ended: Option<Result<Outcome<InMemoryHost>, Error>>,
-    /// What the next handler gets.
+    /// What the next handler receives.
     next: InMemoryHost,
     client: Feed,
 }
@@ -63,7 +63,7 @@ impl Begun {
         }
     }
 
-    /// Polls for what the next handler gets, and lets the guest react to that.
+    /// Polls the next handler's body, and lets the guest react.
     fn poll(&mut self) -> Poll<Option<Result<Frame, BoxError>>> {
         if let ready @ Poll::Ready(_) = self.poll_body() {
             return ready;
@@ -76,7 +76,7 @@ impl Begun {
         ByHand::new(poll_fn(|cx| self.next.poll_body(BodyKind::Request, cx))).poll()
     }
 
-    /// All that the next handler gets now.
+    /// Everything that the next handler receives now.
     fn read(&mut self) -> String {
         let mut all = String::new();
         while let Poll::Ready(frame) = self.poll() {
@@ -107,7 +107,7 @@ impl Begun {
         }
     }
 
-    /// What the guest has decided in the end.
+    /// The guest's final decision.
     fn end(mut self) -> Result<Outcome<InMemoryHost>, Error> {
         self.run_guest();
         self.ended.expect("the guest should have returned")
@@ -122,7 +122,7 @@ impl Begun {
 }
 
 #[test]
-fn what_a_guest_writes_reaches_the_next_handler_while_it_goes_on() {
+fn writes_reach_the_next_handler_while_the_guest_is_still_running() {
     let probe =
         streams(&MARKS.replacen("(loop", r#"(call $set_header_value 0 "x-seen" "yes") (loop"#, 1)).load();
     let mut host = InMemoryHost::new("POST", "/upload");
@@ -182,7 +182,7 @@ fn a_write_waits_for_the_next_handler_and_is_held_piece_by_piece() {
 }
 
 #[test]
-fn reads_return_what_has_arrived_and_never_nothing() {
+fn a_read_returns_as_soon_as_bytes_arrive_and_is_empty_only_at_the_end() {
     let probe = streams("(call $read 0 LIMIT) (call $read 0 2) (call $read 0 LIMIT) (call $read 0 LIMIT)")
         .features(BUFFER_REQUEST)
         .load();
@@ -213,7 +213,7 @@ fn the_head_is_final_once_the_guest_has_written() {
         (r#"(call $remove_header 0 "a")"#, "remove_header"),
         (r#"(call $set_header_value 0 "content-length" "0")"#, "set_header_value"),
     ] {
-        // It doesn't help that the guest fails open.
+        // Failing open has no effect.
         let probe = streams(&format!(r#"(call $write_body 0 "begun") {change}"#)).fails_open().load();
         let mut begun = begin(&probe, get(), "original");
         assert_eq!(begun.piece(), "begun");
@@ -250,7 +250,7 @@ fn an_empty_write_does_not_send_the_head() {
 }
 
 #[test]
-fn a_guest_that_responds_itself_breaks_the_request_off() {
+fn a_request_is_aborted_if_the_guest_responds_itself() {
     let probe =
         stops(r#"(call $write_body 0 "begun") (call $write_body 1 "mine") (call $set_status_code 403)"#)
             .streams_as(Stream::Request)
@@ -293,14 +293,14 @@ fn trailers_follow_what_the_guest_writes() {
 }
 
 #[test]
-fn a_request_that_nobody_reads_any_more_ends_for_its_guest() {
+fn a_request_ends_for_its_guest_once_the_next_handler_stops_reading() {
     let probe = streams(&format!("{MARKS} (call $read 0 LIMIT) (call $write_body 0 0 200000)"))
         .pages(4)
         .on_response("(call $note (call $get_status_code))")
         .load();
     let mut begun = begin(&probe, get(), "one");
     assert_eq!(begun.read(), "one!");
-    // It has answered without reading the rest.
+    // It has responded without reading the rest.
     drop(std::mem::replace(&mut begun.next, get()));
     let mut pinned = begun.passed();
     pinned.host_mut().status = 413;
@@ -309,7 +309,7 @@ fn a_request_that_nobody_reads_any_more_ends_for_its_guest() {
 }
 
 #[test]
-fn a_next_handler_that_has_answered_must_go_on_reading() {
+fn a_next_handler_that_has_responded_must_continue_to_read() {
     let limits = Limits { stream_stall: Duration::from_millis(50), ..Limits::default() };
     let probe = streams(&format!("{MARKS} (call $read 0 LIMIT)")).limits(limits).load();
     let stalls = |begun: &mut Begun| {
@@ -332,7 +332,7 @@ fn a_next_handler_that_has_answered_must_go_on_reading() {
 }
 
 #[test]
-fn a_stream_that_is_dropped_breaks_the_request_off() {
+fn dropping_a_stream_aborts_the_request() {
     let probe = streams(MARKS).load();
     let mut begun = begin(&probe, get(), "one");
     begun.guest = None;
@@ -367,7 +367,7 @@ fn only_the_limit_for_streams_applies_to_a_stream() {
 }
 
 #[test]
-fn what_is_written_is_not_limited_as_it_is_not_held() {
+fn streamed_writes_are_not_limited() {
     let limits = Limits { written_bytes: 10, replay_bytes: 10, ..Limits::default() };
     let probe = streams(MARKS).features(BUFFER_REQUEST).fails_open().limits(limits).load();
     let mut begun = begin(&probe, get(), "12345678");
@@ -397,7 +397,7 @@ fn a_guest_that_has_written_the_request_may_still_fail_open_in_handle_response()
 }
 
 #[test]
-fn a_coded_body_is_decoded_and_what_is_written_is_sent_as_it_is() {
+fn a_coded_body_is_decoded_and_writes_are_sent_without_a_coding() {
     let copy = MARKS.replace(r#"(call $write_body 0 "!")"#, "");
     let probe = streams(&copy).features(BUFFER_RESPONSE).decodes().load();
     let (content, coded) = (content(), gzip(&content()));

@@ -115,7 +115,7 @@ fn a_write_waits_for_the_receiver_and_is_held_piece_by_piece() {
 }
 
 #[test]
-fn reads_return_what_has_arrived_and_never_nothing() {
+fn a_read_returns_as_soon_as_bytes_arrive_and_is_empty_only_at_the_end() {
     let probe =
         streams("(call $read 1 LIMIT) (call $read 1 2) (call $read 1 LIMIT) (call $read 1 LIMIT)").load();
     let mut pinned = probe.next(get());
@@ -261,7 +261,7 @@ fn only_the_limit_for_streams_applies_to_a_stream() {
 }
 
 #[test]
-fn what_is_written_is_not_limited_as_it_is_not_held() {
+fn streamed_writes_are_not_limited() {
     let limits = Limits { written_bytes: 10, replay_bytes: 10, ..Limits::default() };
     let probe = streams(MARKS).limits(limits).load();
     let mut begun = begin(&probe, get(), "12345678", |_| {});

@@ -1,4 +1,4 @@
-//! Guests that write requests while they are sent.
+//! Guests that rewrite requests while they are sent.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -54,7 +54,7 @@ fn streams(text: &str) -> Guest {
     streams_as(Stream::Request, NO_FEATURES, text)
 }
 
-/// A handler that the test plays: it gets each request, and where to send the response.
+/// The requests that a handler has passed to the test, each with a channel for the response.
 type Requests = mpsc::UnboundedReceiver<(Request<Body>, oneshot::Sender<Response<Body>>)>;
 
 type Called = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -134,7 +134,7 @@ async fn a_guest_behind_one_that_streams_can_answer_without_reading() {
     feed.send(Ok(Bytes::from("one"))).unwrap();
     let outer = streams(&marks("!"));
     let (response, _requests) = spawn(&[outer.clone(), guest(NO_FEATURES, answers)], body);
-    // What it reads ends, though the client would send more.
+    // Its reads end, although the client would send more.
     assert_eq!(text(soon(response).await.unwrap().into_body()).await, "no");
     assert!(feed.is_closed());
     assert_eq!((outer.stats().idle, outer.stats().streaming), (1, 0));
@@ -205,7 +205,7 @@ async fn an_answer_waits_until_the_guest_has_written_the_request() {
 
 #[tokio::test]
 async fn an_echo_that_waits_for_its_reader_ends_the_request() {
-    // The echo sends the request back as it reads it, so that neither goes on without the other.
+    // The echo sends the request back as it reads it, so that neither continues without the other.
     let guest = guest_with(
         |builder| {
             let limits = Limits { stream_stall: Duration::from_millis(100), ..Limits::default() };
@@ -239,7 +239,7 @@ async fn a_client_that_hangs_up_costs_no_instance() {
             idle(guest, 1).await;
         }
         assert!(feed.is_closed() && respond.is_closed());
-        // It gets what was sent before, and no end.
+        // It receives what was sent before, but no end.
         while let Some(Ok(frame)) = soon(body.frame()).await {
             assert!(frame.is_data());
         }
@@ -312,7 +312,7 @@ async fn a_gigabyte_passes_both_ways_with_a_budget_of_4_mib_for_bodies() {
     assert_eq!(engine.body_budget().memory().held, 0);
 }
 
-/// Notes how a guest's part ends.
+/// Records how a guest's call ends.
 struct Notes(Arc<Mutex<Vec<&'static str>>>);
 
 impl GuestObserver for Notes {
