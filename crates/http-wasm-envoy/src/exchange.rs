@@ -26,8 +26,8 @@ use crate::process::{SharedGuest, process};
 
 /// The namespace of the dynamic metadata.
 const METADATA: &str = "http_wasm";
-/// The most that a guest that streams may write in a response that isn't the upstream's, in bytes.
-const MOST_WHOLE: usize = 16 << 20;
+/// The maximum size of a response that a guest that streams writes and that isn't the upstream's, in bytes.
+const MAX_COMPLETE: usize = 16 << 20;
 
 /// The state that the request and the response of a stream share.
 pub(crate) struct Exchange {
@@ -37,15 +37,15 @@ pub(crate) struct Exchange {
     pub(crate) behaviour: Arc<Behaviour>,
     /// The guests that have passed the request on, in the order of their calls.
     pinned: RefCell<Vec<PinnedGuest>>,
-    /// The guests that write the response while it is sent.
+    /// The guests that are writing the response while it is sent.
     writing: RefCell<Vec<Writing>>,
 }
 
-/// A guest that writes the response while it is sent.
+/// A guest that is writing the response while it is sent.
 struct Writing {
     guest: Arc<SharedGuest>,
     started: Instant,
-    /// Once it has returned or failed.
+    /// The result, once the guest has returned or failed.
     outcome: Arc<OnceLock<&'static str>>,
 }
 
@@ -65,7 +65,7 @@ impl Exchange {
         }
     }
 
-    /// Records a guest's call when its response has been written.
+    /// Records a guest's call once it has written its response.
     fn writes(&self, guest: Arc<SharedGuest>, started: Instant, stream: ResponseStream) {
         let outcome = Arc::new(OnceLock::new());
         let ended = outcome.clone();
@@ -73,14 +73,14 @@ impl Exchange {
             let _first = match end {
                 StreamEnd::Finished => ended.set("handled"),
                 StreamEnd::Failed(_) => ended.set("failed"),
-                // Nobody is left to record it for.
+                // Nothing is left to record the call in.
                 _ => Ok(()),
             };
         });
         self.writing.borrow_mut().push(Writing { guest, started, outcome });
     }
 
-    /// Records the calls of the guests that have written the response since the last call.
+    /// Records the calls of guests that have finished writing the response since this was last called.
     pub(crate) fn written(&self) {
         let mut writing = self.writing.borrow_mut();
         for ended in writing.extract_if(.., |call| call.outcome.get().is_some()) {
@@ -107,7 +107,7 @@ pub(crate) enum Done {
     /// The message continues, with this body.
     Goes {
         body: Message,
-        /// Whether a guest still writes it.
+        /// Whether a guest is still writing it.
         streams: bool,
     },
     /// This is sent to the client instead.
@@ -260,7 +260,7 @@ async fn replaced(
     Done::Reply(Reply::of_guest(response))
 }
 
-/// Waits for all that a guest writes while its response is sent: Envoy takes responses of guests as a whole.
+/// Waits until a guest has written a complete response, since Envoy only accepts complete responses of guests.
 async fn whole(mut memory: Box<InMemoryHost>) -> Result<Box<InMemoryHost>, Failure> {
     let mut outbound = Outbound::new(BodyKind::Response, take_body(&mut memory.response));
     let mut body = BytesMut::new();
@@ -268,8 +268,8 @@ async fn whole(mut memory: Box<InMemoryHost>) -> Result<Box<InMemoryHost>, Failu
         if let Frame::Data(bytes) = frame.map_err(Failure::Streamed)? {
             body.extend_from_slice(&bytes);
         }
-        if body.len() > MOST_WHOLE {
-            let limit = MOST_WHOLE >> 20;
+        if body.len() > MAX_COMPLETE {
+            let limit = MAX_COMPLETE >> 20;
             let more =
                 format!("a guest writes more than {limit} MiB in a response that the upstream did not give");
             return Err(Failure::Streamed(more.into()));
@@ -280,7 +280,7 @@ async fn whole(mut memory: Box<InMemoryHost>) -> Result<Box<InMemoryHost>, Failu
 }
 
 /// Calls `handle_response` of one guest. `place` is where the response's head is; `put` stores the part of the response
-/// that is kept in memory. Returns the response, and whether the guest still writes it.
+/// that is kept in memory. Returns the response, and whether the guest is still writing it.
 async fn respond(
     exchange: &Exchange,
     mut guest: PinnedGuest,

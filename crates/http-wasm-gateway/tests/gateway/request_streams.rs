@@ -10,7 +10,8 @@ use tokio::time::timeout;
 use crate::files::Files;
 use crate::support::{Raw, Server, TIMEOUT, soon};
 
-/// Replaces each digit of requests and responses by "#". It fails at a "!", and answers a request with a "?" itself.
+/// Replaces each digit of requests and responses by "#". It fails at a "!", and responds itself to a request with a
+/// "?".
 const REDACTS: &str = r#"(module
   (@custom "http-wasm-stream" "")
   (import "http_handler" "enable_features" (func $enable_features (param i32) (result i32)))
@@ -136,7 +137,7 @@ async fn each_piece_passes_over_http_2_too_and_trailers_after_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_its_guest_answers_in_the_middle_is_broken_off() {
+async fn a_request_is_aborted_if_its_guest_responds_in_the_middle() {
     for settings in ["stream = 'request'", "stream = 'request'\non_failure = 'open'"] {
         for (end, status) in [("stop?", "403"), ("fail!", "500")] {
             let listener = bind().await;
@@ -153,7 +154,7 @@ async fn a_request_that_its_guest_answers_in_the_middle_is_broken_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_its_guest_answers_in_the_middle_is_reset_over_http_2() {
+async fn a_request_is_reset_over_http_2_if_its_guest_responds_in_the_middle() {
     let listener = bind().await;
     let server = serve("stream = 'request'", "2", &listener).await;
     let mut client = begin(&server, "42").await;
@@ -170,7 +171,7 @@ async fn a_request_that_its_guest_answers_in_the_middle_is_reset_over_http_2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_hangs_up_in_the_middle_breaks_the_request_off() {
+async fn a_request_is_aborted_if_the_client_hangs_up_in_the_middle() {
     let listener = bind().await;
     let server = serve("stream = 'request'", "1", &listener).await;
     let client = begin(&server, "42").await;
@@ -209,7 +210,7 @@ async fn an_upstream_that_answers_and_closes_ends_the_request_for_the_guest() {
     upstream.read_until("#\r\n").await;
     upstream.send("HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge").await;
     drop(upstream);
-    // The client goes on, and finally gets the answer.
+    // The client continues, and finally gets the response.
     let (mut receiving, mut sending) = client.0.into_split();
     let upload = tokio::spawn(async move {
         let piece = chunk(&"x".repeat(60_000));
@@ -224,7 +225,7 @@ async fn an_upstream_that_answers_and_closes_ends_the_request_for_the_guest() {
     upload.abort();
 }
 
-/// The number of digits that the guest has replaced.
+/// The number of digits that the guest replaced.
 fn count(data: &[u8]) -> usize {
     data.iter().filter(|&&byte| byte == b'#').count()
 }
@@ -245,7 +246,7 @@ async fn exchange(server: &Server, pieces: usize) -> (usize, Vec<u8>, bool) {
     });
     let (mut head, mut last, mut counted) = (Vec::new(), Vec::new(), 0);
     let mut buffer = vec![0; 1 << 20];
-    // The first byte comes after the whole request.
+    // The first byte arrives after the complete request.
     let limit = TIMEOUT.max(TIMEOUT * (pieces / 1024) as u32);
     while let Ok(read @ 1..) = timeout(limit, receiving.read(&mut buffer)).await.expect("it goes on") {
         let data = &buffer[..read];
@@ -259,7 +260,7 @@ async fn exchange(server: &Server, pieces: usize) -> (usize, Vec<u8>, bool) {
     (counted, head, last.ends_with(b"0\r\n\r\n"))
 }
 
-/// Reads a request to its end, and then answers with as much.
+/// Reads a request to its end, and then responds with a body of the same size.
 async fn reads_then_writes(mut upstream: Raw, pieces: usize) {
     let mut tail = upstream.read_until("\r\n\r\n").await.into_bytes();
     let (mut buffer, mut counted) = (vec![0; 1 << 20], count(&tail));
@@ -302,15 +303,15 @@ async fn a_gigabyte_passes_both_ways() {
     let status = std::fs::read_to_string("/proc/self/status").expect("this is Linux");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("there is a peak");
     let peak: usize = peak.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
-    // Most of it is the compiler's, and not the bodies'.
+    // Most of it is used by the compiler, not for bodies.
     assert!(peak < 400 * 1024, "{peak} KiB");
 }
 
-/// Sends back what it reads, and reads no more until that is taken.
+/// Sends back what it reads, and doesn't read more until that is received.
 async fn echoes(mut upstream: Raw) {
     let head = upstream.read_until("\r\n\r\n").await;
     let (_, first) = head.split_once("\r\n\r\n").expect("it ends so");
-    // It sends the chunks back as they are.
+    // It sends the chunks back unchanged.
     upstream.send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{first}")).await;
     let (mut receiving, mut sending) = upstream.0.into_split();
     let _ = tokio::io::copy(&mut receiving, &mut sending).await;
@@ -353,7 +354,7 @@ async fn echo_ends<E: Future<Output = ()> + Send>(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_echo_that_waits_for_its_reader_ends_in_a_response_that_is_broken_off() {
+async fn an_echo_that_waits_for_its_reader_ends_with_an_aborted_response() {
     echo_ends("1", echoes).await;
     echo_ends("2", echoes_http2).await;
 }
