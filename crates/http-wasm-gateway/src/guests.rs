@@ -226,7 +226,7 @@ fn load_one(
         Some(earlier) => earlier,
         None => {
             let builder = builder.clone();
-            let builder = match inspector {
+            let builder = match inspector.clone() {
                 Some(inspector) => builder.trace(InstanceTracer::new(inspector)),
                 None => builder,
             };
@@ -238,7 +238,8 @@ fn load_one(
     };
     let made_of = recorder.map(|recorder| recorder.made_of());
     if entry.recorded.as_ref().map(|recorded| recorded.made_of) != made_of {
-        let recorded = recorder.map(|recorder| twin(builder, &prepared.bytes, name, guest, recorder));
+        let recorded =
+            recorder.map(|recorder| twin(builder, &prepared.bytes, name, guest, recorder, inspector));
         entry.recorded = recorded.transpose()?;
     }
     Ok(entry)
@@ -251,6 +252,7 @@ fn twin(
     name: &str,
     guest: &config::Guest,
     recorder: &Arc<Recorder>,
+    inspector: Option<Arc<dyn Inspector>>,
 ) -> Result<RecordedGuest, String> {
     let path = match &guest.path.value {
         GuestSource::Embedded(..) => None,
@@ -267,12 +269,12 @@ fn twin(
         path,
         sha256: sha256(bytes),
         deadline: limits.deadline,
-        has_mounts: !guest.mounts.is_empty(),
         secrets,
     };
     // Instances from a snapshot don't start with what their imports returned.
     let builder = builder.quiet().strict(false).snapshot(Snapshot::Off);
-    let builder = builder.trace(GuestTracer::new(recorder.clone(), origin));
+    let inspected = inspector.map(InstanceTracer::new);
+    let builder = builder.trace(GuestTracer::new(recorder.clone(), origin, inspected));
     let guest = builder.load(bytes).map_err(|error| guest_fault(&error))?;
     Ok(RecordedGuest { guest, made_of: recorder.made_of() })
 }

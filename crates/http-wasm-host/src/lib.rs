@@ -75,5 +75,7 @@ pub use self::runtime::{Runtime, Task, TokioRuntime};
 pub use self::stats::{DropReason, PoolStats};
 pub use self::symbols::Backtraces;
 pub use self::text::is_bodyless;
-pub use self::trace::{Argument, CallResult, TraceEvent, TracedCall, TracedGrowth, TracedWasiCall, Tracer};
+pub use self::trace::{
+    Argument, CallResult, InstanceTracer, TraceEvent, TracedCall, TracedGrowth, TracedWasiCall, Tracer,
+};
 pub use self::warning::{Lint, Warning};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::abi::{BodyKind, Features, Function, HeaderKind, Phase, ValueType};
 use crate::error::Error;
+use crate::run::hostcalls::effect;
 
 /// Follows what the instances of a guest do, call by call: for tools that show or record it. A guest without a tracer
 /// has no overhead; see [`GuestBuilder::trace`](crate::GuestBuilder::trace).
@@ -51,10 +52,22 @@ pub trait Tracer: Send + Sync + 'static {
         false
     }
 
+    /// Returns what gets the events of the new instance with this number in place of this tracer. By default, nothing
+    /// does. A tracer that keeps something for each instance uses it, so that it needn't look that up at each event.
+    fn follow(&self, instance: u64) -> Option<Box<dyn InstanceTracer>> {
+        let _ = instance;
+        None
+    }
+}
+
+/// Follows one instance of a guest. See [`Tracer::follow`].
+pub trait InstanceTracer: Send + Sync + 'static {
+    /// Something happened in the instance.
+    fn event(&self, event: &TraceEvent<'_>);
+
     /// Returns whether the instance, which has just served a request, is dropped instead of serving others. By default
     /// it isn't. A recorder uses it to begin a new record.
-    fn is_done(&self, instance: u64) -> bool {
-        let _ = instance;
+    fn is_done(&self) -> bool {
         false
     }
 }
@@ -89,8 +102,7 @@ pub enum TraceEvent<'a> {
     },
     /// The guest has called a function of the ABI.
     HostCall(TracedCall<'a>),
-    /// The guest has called a function of WASI. With [mounts](crate::WasiConfig::mounts), calls that have to do with
-    /// files are not traced.
+    /// The guest has called a function of WASI.
     WasiCall(TracedWasiCall<'a>),
     /// A tick of the engine's clock, every 2 ms, has come while the guest computed: the functions on its stack,
     /// innermost first. The guest notices a tick where it next enters a function or begins another round of a loop.
@@ -129,7 +141,7 @@ pub struct TracedWasiCall<'a> {
     pub args: &'a [u64],
     /// The error number that it returned, 0 if it succeeded.
     pub result: CallResult,
-    /// The bytes that the guest passed to be written.
+    /// The bytes that the guest passed: what is to be written, or a path. Of two paths, a NUL ends the first.
     pub passed: Vec<u8>,
     /// What the call has written to the guest's memory, and where.
     pub written: Vec<(u32, &'a [u8])>,
@@ -164,12 +176,12 @@ pub struct TracedCall<'a> {
     pub result: CallResult,
     /// How long the host took.
     pub took: Duration,
-    /// Why the call has less effect than the guest's author may expect, if it has.
-    pub note: Option<Cow<'static, str>>,
     /// The guest's memory after the call.
     pub(crate) memory: &'a [u8],
     /// The argument `name` as it was before the call, which may have overwritten it.
     pub(crate) name: Option<&'a [u8]>,
+    /// Whether the header to remove existed.
+    pub(crate) found: bool,
 }
 
 /// What a function of the ABI answered.
@@ -259,6 +271,11 @@ impl<'a> TracedCall<'a> {
         }
     }
 
+    /// Why the call has less effect than the guest's author may expect, if it has.
+    pub fn note(&self) -> Option<Cow<'static, str>> {
+        effect::note(self, self.found)
+    }
+
     /// The argument of this name.
     pub fn argument(&self, name: &str) -> Option<Argument<'a>> {
         self.arguments().find(|(its, _)| *its == name).map(|(_, argument)| argument)
@@ -284,7 +301,7 @@ impl fmt::Debug for TracedCall<'_> {
             .field("call", &format_args!("{self}"))
             .field("phase", &self.phase)
             .field("result", &self.result)
-            .field("note", &self.note)
+            .field("note", &self.note())
             .finish_non_exhaustive()
     }
 }

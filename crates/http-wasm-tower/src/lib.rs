@@ -116,11 +116,11 @@ pub use self::service::{HttpWasm, ResponseFuture};
 pub use http_wasm_host::{
     AbandonedCall, Argument, Backtraces, Bodies, Body, BodyBudget, BodyKind, BodyMemory, BoxError, Call,
     CallResult, Choice, Decoding, DropReason, Engine, EngineBuilder, Error, ErrorKind, FailureResponse,
-    Fault, Features, GuestBuilder, GuestFacts, Handled, HeaderKind, HeldBytes, HttpHost, Inform, LOG_TARGET,
-    Limits, Lint, LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned, PoolSettings,
-    PoolStats, Progress, RequestStream, ResponseStream, Runtime, Snapshot, Stream, StreamEnd, Task,
-    TokioRuntime, TraceEvent, TracedCall, TracedGrowth, TracedWasiCall, Tracer, Undecodable, UnknownName,
-    ValueType, Warning, choices, is_bodyless, nearest,
+    Fault, Features, GuestBuilder, GuestFacts, Handled, HeaderKind, HeldBytes, HttpHost, Inform,
+    InstanceTracer, LOG_TARGET, Limits, Lint, LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome,
+    Phase, Pinned, PoolSettings, PoolStats, Progress, RequestStream, ResponseStream, Runtime, Snapshot,
+    Stream, StreamEnd, Task, TokioRuntime, TraceEvent, TracedCall, TracedGrowth, TracedWasiCall, Tracer,
+    Undecodable, UnknownName, ValueType, Warning, choices, is_bodyless, nearest,
 };
 
 /// A guest for services that use the types of the `http` crate.

@@ -11,7 +11,7 @@ use http_wasm_gateway::plain;
 
 use super::build::Builder;
 use crate::args::{ArgsError, choice};
-use crate::serve::{GuestArgs, Upstream, guest, stem};
+use crate::serve::{GuestArgs, RecordArgs, Upstream, guest, stem};
 
 /// How long an upstream may take to start its response.
 const UPSTREAM_TIMEOUT: Time = Time::seconds(30);
@@ -60,6 +60,9 @@ pub(crate) struct DevArgs {
 
     #[command(flatten)]
     pub(crate) settings: GuestArgs,
+
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 }
 
 /// What to serve, and how to build it.
@@ -105,6 +108,7 @@ impl Dev {
         let mut config = Config {
             listen: Located::from(listen).into(),
             log: Log { format: args.log, filter: None },
+            record: args.record.resolve(),
             ..Config::default()
         };
         // This command watches the files itself.

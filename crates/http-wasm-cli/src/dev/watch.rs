@@ -150,9 +150,10 @@ impl Seen {
     }
 }
 
-/// Whether editors, tests, builds or a redirected `dev` write files with this name.
+/// Whether editors, tests, builds, `--record` or a redirected `dev` write files with this name.
 fn is_ignored(name: &str) -> bool {
-    name.starts_with('.') || [".wasm", ".o", ".log", ".out", "~"].iter().any(|end| name.ends_with(end))
+    let ends = [".wasm", ".o", ".log", ".out", "~", ".http-wasm.har", ".http-wasm.har.unfinished"];
+    name.starts_with('.') || ends.iter().any(|end| name.ends_with(end))
 }
 
 fn stamp(found: &Metadata) -> Option<Stamp> {
@@ -186,6 +187,7 @@ mod tests {
             "src/lib.rs~",
             "a.o",
             "dev.log",
+            "recordings/2026-1.http-wasm.har",
         ] {
             grow(&at(name));
         }

@@ -1,5 +1,6 @@
 //! Records what a guest does.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -164,7 +165,7 @@ impl Recorder {
                     entry.waited = Some(now.saturating_sub(*since));
                     record.entries.pop();
                 }
-                let note = call.note.as_deref().map(str::to_owned);
+                let note = call.note().map(Cow::into_owned);
                 let bytes = entry.bytes;
                 record.push(Entry { at, kind: EntryKind::Call(Box::new(entry)), note }, bytes);
                 return;

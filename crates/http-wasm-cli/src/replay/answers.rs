@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use http_wasm_gateway::recording::{CallEvent, Event, HarEntry, Outcome};
+use http_wasm_gateway::recording::{CallEvent, Event, Outcome};
 use http_wasm_host::{Answers, FUNCTIONS, ReplayedCall, Returned, TracedGrowth};
 
-use super::inputs::Inputs;
+use super::inputs::{Inputs, scatter};
 use super::report::{Difference, shown, shown_call};
-use super::unrecorded::Unrecorded;
+use super::unrecorded::{Messages, Unrecorded};
 
 /// A position in a recording, and the differences so far.
 pub(super) struct Script {
@@ -27,9 +27,10 @@ pub(super) struct Script {
     calls: usize,
     pub(super) all_calls: usize,
     pub(super) differences: Vec<Difference>,
-    /// The calls of the recorded exchange, if a trace was requested.
+    /// The calls of the recorded exchanges, if a trace was requested.
     pub(super) trace: Option<Vec<String>>,
-    is_recorded: bool,
+    /// The number of the exchange in the recording, if it is one of these.
+    recorded: Option<u32>,
     /// The calls that gave the guest redacted values.
     pub(super) redacted: Vec<String>,
     unrecorded: Unrecorded,
@@ -39,7 +40,7 @@ pub(super) struct Script {
 pub(super) const END: &str = "the recording ends here";
 
 impl Script {
-    pub(super) fn new(events: Arc<[Event]>, is_same: bool, trace: bool, entries: &[HarEntry]) -> Self {
+    pub(super) fn new(events: Arc<[Event]>, is_same: bool, trace: bool, messages: Arc<Messages>) -> Self {
         let mut script = Self {
             events,
             at: 0,
@@ -52,9 +53,9 @@ impl Script {
             all_calls: 0,
             differences: Vec::new(),
             trace: trace.then(Vec::new),
-            is_recorded: false,
+            recorded: None,
             redacted: Vec::new(),
-            unrecorded: Unrecorded::new(entries),
+            unrecorded: Unrecorded::new(messages),
         };
         script.enter();
         script
@@ -66,13 +67,13 @@ impl Script {
     }
 
     /// Begins a call of the guest, whose events are the next ones.
-    pub(super) fn begin(&mut self, function: &str, recorded: bool) {
+    pub(super) fn begin(&mut self, function: &str, recorded: Option<u32>) {
         self.at += 1;
         if function == "handle_request" {
             self.exchange += 1;
         }
         function.clone_into(&mut self.function);
-        self.is_recorded = recorded;
+        self.recorded = recorded;
         self.unrecorded.begin(recorded, function);
         self.enter();
     }
@@ -132,7 +133,7 @@ impl Script {
     fn find(&mut self, function: &str, inputs: &Inputs) -> Option<CallEvent> {
         let events = self.events.clone();
         let is_same = |event: &Event| match event {
-            Event::Call(call) => call.function == function && Inputs::of(call) == *inputs,
+            Event::Call(call) => call.function == function && inputs.are_of(call),
             _ => false,
         };
         let rest = &events[self.at..self.section.1];
@@ -176,7 +177,7 @@ fn call_of(event: &Event) -> Option<CallEvent> {
 /// question.
 fn changes(function: &str) -> bool {
     ["set_", "add_", "remove_", "write_", "enable_"].iter().any(|prefix| function.starts_with(prefix))
-        || matches!(function, "log" | "fd_write" | "proc_exit" | "poll_oneoff")
+        || matches!(function, "log" | "fd_write" | "fd_pwrite" | "proc_exit" | "poll_oneoff")
 }
 
 impl Answers for Script {
@@ -185,7 +186,7 @@ impl Answers for Script {
         self.calls += 1;
         self.all_calls += 1;
         let inputs = Inputs::read(function, args, memory);
-        if self.is_recorded
+        if self.recorded.is_some()
             && let Some(trace) = &mut self.trace
         {
             trace.push(format!("{} {}", self.function, shown_call(function, &inputs)));
@@ -203,7 +204,7 @@ impl Answers for Script {
             let place = format!("exchange {}, {}: {function}", self.exchange, self.function);
             self.redacted.push(place);
         }
-        if Inputs::of(&recorded) != inputs {
+        if !inputs.are_of(&recorded) {
             let text = format!("recorded {}, but called {}", shown(&recorded), shown_call(function, &inputs));
             self.differs(self.calls, text);
         } else if self.is_same && *recorded.args != *args {
@@ -214,7 +215,16 @@ impl Answers for Script {
             self.differs(self.calls, text);
         }
         self.unrecorded.note(&recorded);
-        for (offset, data) in &recorded.written {
+        let mut written = &*recorded.written;
+        if let ("fd_read" | "fd_pread", &[_, iovs, count, ..], [parts @ .., _]) = (function, args, written) {
+            let read: Vec<u8> = parts.iter().flat_map(|(_, data)| data.0.iter().copied()).collect();
+            if !scatter(memory, iovs as u32, count as u32, &read) {
+                let text = format!("{function} has no room for the {} bytes that were recorded", read.len());
+                self.differs(self.calls, text);
+            }
+            written = &written[parts.len()..];
+        }
+        for (offset, data) in written {
             let mut data = data.0.clone();
             // A function of the ABI writes only to its buffer.
             let buffer = param(function, "buf");

@@ -12,11 +12,15 @@ pub(crate) struct ReplayArgs {
     #[arg(long = "guest", value_name = "[NAME=]FILE")]
     pub(crate) guests: Vec<String>,
 
-    /// Show each call of the recorded exchange
+    /// Replay only the instances that served this exchange: the number in `_exchange`
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) exchange: Option<u32>,
+
+    /// Show each call of the recorded exchanges
     #[arg(long)]
     pub(crate) trace: bool,
 
-    /// Print JSON, one object per guest
+    /// Print JSON, one object per instance of a guest
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -33,9 +37,9 @@ impl ReplayArgs {
     }
 
     /// The first `--guest` that matches none of these guests.
-    pub(super) fn unknown_guest(&self, names: &[&str]) -> Option<&str> {
+    pub(super) fn unknown_guest(&self, names: &[String]) -> Option<&str> {
         let is_known = |guest: &&String| match guest.split_once('=') {
-            Some((name, _)) => names.contains(&name),
+            Some((name, _)) => names.iter().any(|its| its == name),
             None => names.len() == 1,
         };
         self.guests.iter().find(|guest| !is_known(guest)).map(String::as_str)

@@ -1,4 +1,4 @@
-//! `http-wasm replay`: runs the guests of a recorded exchange again, on the recorded host calls.
+//! `http-wasm replay`: runs the guests of recorded exchanges again, on the recorded host calls.
 
 mod answers;
 mod args;
@@ -6,15 +6,19 @@ mod inputs;
 mod report;
 mod unrecorded;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http_wasm_gateway::recording::{Event, Failure as GuestFailure, GuestRecord, Har, HarEntry};
+use http_wasm_gateway::recording::{Event, Failure as GuestFailure, GuestRecord, Har};
 use http_wasm_host::{Engine, ReplayedInstance, ReplayedModule};
 use sha2::{Digest as _, Sha256};
 
 use self::answers::{END, Script};
-use self::report::{Report, offsets};
+use self::report::{Report, is_same_place};
+use self::unrecorded::Messages;
 use crate::args::ArgsError;
 use crate::failure::{Failure, plain};
 use crate::output::print;
@@ -35,16 +39,35 @@ pub(crate) fn run(args: ReplayArgs) -> Result<(), Failure> {
         return Err(refused(reason.to_owned()).into());
     };
     recorded.check().map_err(refused)?;
-    let names: Vec<_> = recorded.guests.iter().map(|guest| &*guest.name).collect();
+    let mut guests = recorded.guests;
+    if let Some(exchange) = args.exchange {
+        guests.retain_mut(|guest| keep_only(&mut guest.events, exchange));
+        if guests.is_empty() {
+            return Err(
+                ArgsError::flag("--exchange", exchange, "the recording doesn't have it".to_owned()).into()
+            );
+        }
+    }
+    let mut names: Vec<_> = guests.iter().map(|guest| guest.name.clone()).collect();
+    names.sort();
+    names.dedup();
     if let Some(unknown) = args.unknown_guest(&names) {
         let reason = format!("the recording has the guests {}; write NAME=FILE", names.join(", "));
         return Err(ArgsError::flag("--guest", unknown, reason).into());
     }
-    let (is_only, entries) = (recorded.guests.len() == 1, har.log.entries);
-    let mut reports = Vec::new();
-    for guest in recorded.guests {
-        let other = args.guest(&guest.name, is_only);
-        reports.push(replay(guest, other, args.trace, &entries)?);
+    let is_only = names.len() == 1;
+    let messages = Arc::new(Messages::new(har.log.entries));
+    let engine = Engine::builder().slots(0).build()?;
+    let (mut modules, mut reports) = (HashMap::new(), Vec::new());
+    for guest in guests {
+        let module = match modules.entry((guest.name.clone(), guest.sha256.clone())) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let other = args.guest(&guest.name, is_only);
+                entry.insert(GuestModule::load(&engine, &guest, other)?)
+            }
+        };
+        reports.push(replay(guest, module, args.trace, messages.clone())?);
     }
     let text = reports.iter().map(|report| match args.json {
         true => serde_json::to_string(report).unwrap_or_default() + "\n",
@@ -58,53 +81,77 @@ pub(crate) fn run(args: ReplayArgs) -> Result<(), Failure> {
     }
 }
 
-/// Replays one guest: the recorded file, or another one.
+/// Removes what comes after this exchange, and forgets the others. Returns whether the exchange is there.
+fn keep_only(events: &mut Vec<Event>, number: u32) -> bool {
+    let is_of = |event: &Event| matches!(event, Event::Entered { exchange, .. } if *exchange == Some(number));
+    let Some(last) = events.iter().rposition(is_of) else { return false };
+    let after = events[last..].iter().position(|event| matches!(event, Event::Returned { .. }));
+    if let Some(after) = after {
+        events.truncate(last + after + 1);
+    }
+    for event in events.iter_mut().filter(|event| !is_of(event)) {
+        if let Event::Entered { exchange, .. } = event {
+            *exchange = None;
+        }
+    }
+    true
+}
+
+/// The module to replay a guest with: the recorded file, or another one.
+struct GuestModule {
+    module: ReplayedModule,
+    is_recorded: bool,
+}
+
+impl GuestModule {
+    fn load(engine: &Engine, guest: &GuestRecord, other: Option<PathBuf>) -> Result<Self, Failure> {
+        let path = match (&other, &guest.file) {
+            (Some(path), _) => path.clone(),
+            (None, Some(path)) => PathBuf::from(path),
+            (None, None) => {
+                let reason = format!("guest {}: its file wasn't recorded; pass it with --guest", guest.name);
+                return Err(Failure::Other(reason));
+            }
+        };
+        let wrong =
+            |reason: String| Failure::Other(format!("guest {}: {}: {reason}", guest.name, path.display()));
+        let bytes = std::fs::read(&path).map_err(|error| wrong(plain(&error)))?;
+        let is_recorded = sha256(&bytes) == guest.sha256;
+        if other.is_none() && !is_recorded {
+            let reason = "the file has changed since the recording; name the recorded one with --guest, or this one \
+                          to see what it does differently";
+            return Err(wrong(reason.to_owned()));
+        }
+        let deadline = Duration::from_millis(guest.deadline_ms);
+        let module = ReplayedModule::load(engine, &guest.name, &bytes, deadline)?;
+        Ok(Self { module, is_recorded })
+    }
+}
+
+/// Replays one instance.
 fn replay(
     guest: GuestRecord,
-    other: Option<PathBuf>,
+    module: &GuestModule,
     trace: bool,
-    entries: &[HarEntry],
+    messages: Arc<Messages>,
 ) -> Result<Report, Failure> {
-    let path = match (&other, &guest.file) {
-        (Some(path), _) => path.clone(),
-        (None, Some(path)) => PathBuf::from(path),
-        (None, None) => {
-            let reason = format!("guest {}: its file wasn't recorded; pass it with --guest", guest.name);
-            return Err(Failure::Other(reason));
-        }
+    let number = |event: &Event| match event {
+        Event::Entered { exchange, .. } => *exchange,
+        _ => None,
     };
-    let wrong =
-        |reason: String| Failure::Other(format!("guest {}: {}: {reason}", guest.name, path.display()));
-    let bytes = std::fs::read(&path).map_err(|error| wrong(plain(&error)))?;
-    let same_guest = sha256(&bytes) == guest.sha256;
-    if other.is_none() && !same_guest {
-        let reason = "the file has changed since the recording; name the recorded one with --guest, or this one to \
-                      see what it does differently";
-        return Err(wrong(reason.to_owned()));
-    }
+    let mut recorded: Vec<_> = guest.events.iter().filter_map(number).collect();
+    recorded.sort_unstable();
+    recorded.dedup();
+    let mut report = Report::new(guest.name, guest.instance, module.is_recorded, recorded);
     if let Some(reason) = guest.not_replayable {
-        return Ok(Report {
-            guest: guest.name,
-            not_replayed: Some(reason),
-            same_guest,
-            exchanges: 0,
-            calls: 0,
-            recorded_failure: None,
-            replayed_failure: None,
-            redacted: Vec::new(),
-            differences: Vec::new(),
-            trace: None,
-        });
+        report.not_replayed = Some(reason);
+        return Ok(report);
     }
-    let engine = Engine::builder().slots(0).build()?;
-    let deadline = Duration::from_millis(guest.deadline_ms);
-    let module = ReplayedModule::load(&engine, &guest.name, &bytes, deadline)?;
-    let script = Script::new(guest.events.into(), same_guest, trace, entries);
-    let name = guest.name;
+    let script = Script::new(guest.events.into(), module.is_recorded, trace, messages);
     // The main thread's stack may be too small for a guest.
     let played = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-        let played = thread.spawn_scoped(scope, || play(&name, &module, script, same_guest));
+        let played = thread.spawn_scoped(scope, || play(report, &module.module, script));
         played.map(|thread| thread.join())
     });
     match played {
@@ -114,7 +161,7 @@ fn replay(
     }
 }
 
-fn play(name: &str, module: &ReplayedModule, script: Script, same_guest: bool) -> Result<Report, Failure> {
+fn play(mut report: Report, module: &ReplayedModule, script: Script) -> Result<Report, Failure> {
     let mut instance = module.instance(script)?;
     let mut failures = Failures::default();
     let started = instance.start().err();
@@ -123,24 +170,18 @@ fn play(name: &str, module: &ReplayedModule, script: Script, same_guest: bool) -
         exchanges(&mut instance, &mut failures);
     }
     let script = instance.answers();
-    Ok(Report {
-        guest: name.to_owned(),
-        not_replayed: None,
-        same_guest,
-        exchanges: script.exchange,
-        calls: script.all_calls,
-        recorded_failure: failures.recorded,
-        replayed_failure: failures.replayed,
-        redacted: std::mem::take(&mut script.redacted),
-        differences: std::mem::take(&mut script.differences),
-        trace: script.trace.take(),
-    })
+    (report.exchanges, report.calls) = (script.exchange, script.all_calls);
+    (report.recorded_failure, report.replayed_failure) = (failures.recorded, failures.replayed);
+    report.redacted = std::mem::take(&mut script.redacted);
+    report.differences = std::mem::take(&mut script.differences);
+    report.trace = script.trace.take();
+    Ok(report)
 }
 
 /// Plays the exchanges that follow the start-up.
 fn exchanges(instance: &mut ReplayedInstance<'_, Script>, failures: &mut Failures) {
     let (mut proceeds, mut own_ctx) = (true, 0);
-    while let Some(Event::Entered { function, req_ctx, is_error, recorded }) =
+    while let Some(Event::Entered { function, req_ctx, is_error, exchange }) =
         instance.answers().next().cloned()
     {
         let is_response = function == "handle_response";
@@ -148,7 +189,7 @@ fn exchanges(instance: &mut ReplayedInstance<'_, Script>, failures: &mut Failure
             instance.answers().skip_response();
             continue;
         }
-        instance.answers().begin(&function, recorded);
+        instance.answers().begin(&function, exchange);
         let error = if is_response {
             if own_ctx != req_ctx {
                 let text = format!("req_ctx is {own_ctx}, but {req_ctx} was recorded");
@@ -221,7 +262,7 @@ impl Failures {
                 // Where a deadline stops a loop is a matter of timing.
                 let places = recorded.kind == "deadline"
                     || recorded.backtrace.is_none()
-                    || offsets(recorded.backtrace.as_deref()) == offsets(replayed.backtrace.as_deref());
+                    || is_same_place(recorded.backtrace.as_deref(), replayed.backtrace.as_deref());
                 if recorded.reason != replayed.reason && replayed.reason != END {
                     let text = format!("the guest fails: {}; recorded: {}", replayed.reason, recorded.reason);
                     script.differs(0, text);

@@ -7,10 +7,14 @@ use serde::Serialize;
 
 use super::inputs::Inputs;
 
-/// The results of replaying one guest.
+/// The results of replaying one instance.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) guest: String,
+    /// The instance's number.
+    pub(super) instance: u64,
+    /// The recorded exchanges that it served.
+    pub(super) recorded: Vec<u32>,
     /// Why it wasn't replayed, if it wasn't.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) not_replayed: Option<String>,
@@ -46,6 +50,24 @@ const SHOWN: usize = 50;
 const REDACTED_SHOWN: usize = 10;
 
 impl Report {
+    /// Of an instance that hasn't been replayed yet.
+    pub(super) fn new(guest: String, instance: u64, same_guest: bool, recorded: Vec<u32>) -> Self {
+        Self {
+            guest,
+            instance,
+            recorded,
+            not_replayed: None,
+            same_guest,
+            exchanges: 0,
+            calls: 0,
+            recorded_failure: None,
+            replayed_failure: None,
+            redacted: Vec::new(),
+            differences: Vec::new(),
+            trace: None,
+        }
+    }
+
     /// Whether the replay matched the recording.
     pub(super) fn is_same(&self) -> bool {
         self.not_replayed.is_none() && self.differences.is_empty()
@@ -58,18 +80,34 @@ impl Report {
         out
     }
 
+    /// Which exchanges of the recording it served, if there is something to tell.
+    fn served(&self) -> String {
+        match &*self.recorded {
+            [] | [1] => String::new(),
+            [first, .., last] if (last - first) as usize == self.recorded.len() - 1 => {
+                format!(", recorded are {first} to {last}")
+            }
+            numbers => {
+                let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+                let verb = if numbers.len() == 1 { "is" } else { "are" };
+                format!(", recorded {verb} {}", numbers.join(", "))
+            }
+        }
+    }
+
     fn write(&self, out: &mut String) -> std::fmt::Result {
         if let Some(reason) = &self.not_replayed {
-            return writeln!(out, "guest {}: not replayed: {reason}", self.guest);
+            return writeln!(out, "guest {}: not replayed{}: {reason}", self.guest, self.served());
         }
         let plural = |count: usize, noun: &str| http_wasm_gateway::counted(count, noun);
         let file = if self.same_guest { "the recorded guest" } else { "another guest" };
         writeln!(
             out,
-            "guest {} ({file}): {} in {}",
+            "guest {} ({file}): {} in {}{}",
             self.guest,
             plural(self.calls, "host call"),
             plural(self.exchanges, "exchange"),
+            self.served(),
         )?;
         for call in self.trace.iter().flatten() {
             writeln!(out, "  {call}")?;
@@ -145,13 +183,45 @@ pub(super) fn shown_call(function: &str, inputs: &Inputs) -> String {
     format!("{function}({})", arguments.join(", "))
 }
 
+/// The longest instruction that is likely.
+const INSTRUCTION: u64 = 16;
+
+/// Whether two guests have failed at the same place. At the first of a function's instructions, a trap has that one's
+/// place or the function's, depending on whether the call ran on a fiber.
+pub(super) fn is_same_place(recorded: Option<&str>, replayed: Option<&str>) -> bool {
+    let (recorded, replayed) = (offsets(recorded), offsets(replayed));
+    match (&*recorded, &*replayed) {
+        ([first, callers @ ..], [its, its_callers @ ..]) => {
+            first.abs_diff(*its) <= INSTRUCTION && callers == its_callers
+        }
+        (recorded, replayed) => recorded == replayed,
+    }
+}
+
 /// The offsets in the module of the calls on a stack.
-pub(super) fn offsets(backtrace: Option<&str>) -> Vec<&str> {
+fn offsets(backtrace: Option<&str>) -> Vec<u64> {
     backtrace.unwrap_or_default().lines().filter_map(offset).collect()
 }
 
-fn offset(line: &str) -> Option<&str> {
+fn offset(line: &str) -> Option<u64> {
     let (number, rest) = line.trim_start().split_once(':')?;
     number.parse::<usize>().ok()?;
-    rest.split_whitespace().next().filter(|word| word.starts_with("0x"))
+    u64::from_str_radix(rest.split_whitespace().next()?.strip_prefix("0x")?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_same_place;
+
+    #[test]
+    fn a_trap_may_have_the_place_of_its_function_and_calls_must_be_the_same() {
+        let stack =
+            |trap: &str| format!("   0:   {trap} - fail\n   1:    0x111 - handle_request\n       at a.rs:1");
+        let is_same = |a: &str, b: &str| is_same_place(Some(&stack(a)), Some(&stack(b)));
+        assert!(is_same("0xca", "0xca") && is_same("0xca", "0xcb") && is_same("0xcb", "0xca"));
+        assert!(!is_same("0xca", "0x1ca"));
+        let other = stack("0xca").replace("0x111", "0x112");
+        assert!(!is_same_place(Some(&stack("0xca")), Some(&other)));
+        assert!(!is_same_place(Some(&stack("0xca")), None) && is_same_place(None, None));
+    }
 }

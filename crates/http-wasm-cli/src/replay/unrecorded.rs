@@ -1,20 +1,33 @@
 //! Answers for calls that weren't recorded.
 
-use http_wasm_gateway::recording::{CallEvent, HarEntry, HarPair};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http_wasm_gateway::recording::{CallEvent, HarEntry, HarPair, HarSide};
 
 use super::inputs::{number, slice};
 
 /// The source of answers to calls that the recorded guest didn't make: the messages of the recorded exchange, and the
 /// time.
 pub(super) struct Unrecorded {
-    client: Option<HarEntry>,
-    next: Option<HarEntry>,
-    is_recorded: bool,
+    messages: Arc<Messages>,
+    /// The recorded exchange that the guest handles.
+    exchange: Option<u32>,
     is_response: bool,
     /// The last time that the guest read from each clock.
     clocks: [u64; 4],
     /// State of a deterministic random number generator.
     random: u64,
+}
+
+/// The messages of recorded exchanges.
+pub(super) struct Messages(HashMap<(u32, HarSide), HarEntry>);
+
+impl Messages {
+    pub(super) fn new(entries: Vec<HarEntry>) -> Self {
+        let known = |entry: HarEntry| Some(((entry.exchange?, entry.side?), entry));
+        Self(entries.into_iter().filter_map(known).collect())
+    }
 }
 
 /// The answer to such a call.
@@ -29,19 +42,12 @@ const NOSYS: u64 = 52;
 const MICROSECOND: u64 = 1_000;
 
 impl Unrecorded {
-    pub(super) fn new(entries: &[HarEntry]) -> Self {
-        Self {
-            client: entries.first().cloned(),
-            next: entries.get(1).cloned(),
-            is_recorded: false,
-            is_response: false,
-            clocks: [1; 4],
-            random: 0x9e37_79b9_7f4a_7c15,
-        }
+    pub(super) fn new(messages: Arc<Messages>) -> Self {
+        Self { messages, exchange: None, is_response: false, clocks: [1; 4], random: 0x9e37_79b9_7f4a_7c15 }
     }
 
-    pub(super) fn begin(&mut self, recorded: bool, function: &str) {
-        (self.is_recorded, self.is_response) = (recorded, function == "handle_response");
+    pub(super) fn begin(&mut self, exchange: Option<u32>, function: &str) {
+        (self.exchange, self.is_response) = (exchange, function == "handle_response");
     }
 
     /// Takes note of a recorded answer that the guest has got.
@@ -121,9 +127,9 @@ impl Unrecorded {
     /// Answers a call that reads from the messages.
     fn message(&self, function: &str, args: &[u64], memory: &mut [u8]) -> Known {
         let at = |n: usize| args.get(n).copied().unwrap_or_default() as u32;
-        let entry =
-            if self.is_response { self.next.as_ref().or(self.client.as_ref()) } else { self.client.as_ref() };
-        let Some(entry) = entry.filter(|_| self.is_recorded) else {
+        let seen_by = |side| self.messages.0.get(&(self.exchange?, side));
+        let next = if self.is_response { seen_by(HarSide::Next) } else { None };
+        let Some(entry) = next.or_else(|| seen_by(HarSide::Client)) else {
             // Without a message: the end of a body, or a status.
             let value = match function {
                 "read_body" => 1 << 32,
@@ -142,7 +148,9 @@ impl Unrecorded {
         let headers = |kind: u32| match kind {
             0 => Some(&*request.headers),
             1 if self.is_response => entry.response.as_ref().map(|response| &*response.headers),
-            1 => Some(&[][..]),
+            2 => Some(&*request.trailers),
+            3 if self.is_response => entry.response.as_ref().map(|response| &*response.trailers),
+            1 | 3 => Some(&[][..]),
             _ => None,
         };
         match function {

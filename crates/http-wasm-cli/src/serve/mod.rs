@@ -23,6 +23,7 @@ use crate::{logging, runtime};
 pub(crate) use self::args::ServeArgs;
 pub(crate) use self::config::{guest, stem};
 pub(crate) use self::guest_args::GuestArgs;
+pub(crate) use self::record_args::RecordArgs;
 pub(crate) use self::upstream::Upstream;
 
 /// Serves until a signal stops it.

@@ -34,7 +34,8 @@ impl RecordArgs {
         self.record.is_some()
     }
 
-    pub(super) fn resolve(self) -> Option<Record> {
+    /// The settings, if exchanges are recorded.
+    pub(crate) fn resolve(self) -> Option<Record> {
         let Self { record, record_exchanges, record_sample, record_unredacted } = self;
         record.map(|dir| Record {
             dir: dir.into(),

@@ -41,9 +41,9 @@ pub enum Event {
         req_ctx: u32,
         /// The argument `is_error`.
         is_error: bool,
-        /// Whether the recording is of this exchange.
-        #[serde(default, skip_serializing_if = "is_false")]
-        recorded: bool,
+        /// The exchange in the file that it is part of, if it is one of these.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exchange: Option<u32>,
     },
     /// That function returned or failed.
     Returned {
@@ -105,25 +105,6 @@ pub struct Failure {
 /// Bytes. In JSON, a string if they are text, otherwise `{"base64": "…"}`.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Data(pub Box<[u8]>);
-
-impl Event {
-    /// The memory that it takes, roughly.
-    pub(super) fn size(&self) -> usize {
-        const PART: usize = 24;
-        let own = match self {
-            Self::Call(call) => {
-                let passed: usize = call.passed.iter().map(|data| data.0.len() + PART).sum();
-                let written: usize = call.written.iter().map(|(_, data)| data.0.len() + PART).sum();
-                size_of::<CallEvent>() + call.args.len() * size_of::<u64>() + passed + written
-            }
-            Self::Started { failure: Some(failure) } | Self::Returned { failure: Some(failure), .. } => {
-                failure.message.len() * 2 + failure.backtrace.as_ref().map_or(0, String::len)
-            }
-            _ => 0,
-        };
-        size_of::<Self>() + own
-    }
-}
 
 impl From<&http_wasm_tower::Error> for Failure {
     fn from(error: &http_wasm_tower::Error) -> Self {

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 
-use super::log::{InstanceLog, Memory};
+use super::log::{End, InstanceLog, Memory};
 use crate::body::{BoxBody, boxed, observed};
 
 /// Records one exchange, from the request as it comes to the guests to the last byte of the response. It ends when the
@@ -87,13 +87,15 @@ pub(super) struct ResponseHead {
     pub(super) headers: HeaderMap,
 }
 
-/// The beginning of a body.
+/// The beginning of a body, and its trailers.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     pub(super) kept: Vec<Bytes>,
     kept_bytes: usize,
     /// Bytes of the whole body, as far as it was read.
     pub(super) size: u64,
+    /// What came after it.
+    pub(super) trailers: Option<HeaderMap>,
 }
 
 /// An instance's part in an exchange.
@@ -102,7 +104,7 @@ pub(super) struct Part {
     pub(super) log: Arc<InstanceLog>,
     /// Where in its log the exchange begins, and where it ends.
     pub(super) from: usize,
-    pub(super) end: Option<usize>,
+    end: Option<End>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -207,10 +209,11 @@ impl ExchangeRecorder {
         }
         let this = self.clone();
         boxed(observed(body, move |frame, _| {
-            if let Some(Ok(frame)) = frame
-                && let Some(data) = frame.data_ref()
-            {
+            let Some(Ok(frame)) = frame else { return };
+            if let Some(data) = frame.data_ref() {
                 this.0.add(side, which, data);
+            } else if let Some(trailers) = frame.trailers_ref() {
+                this.0.lock().content(side, which).trailers = Some(trailers.clone());
             }
         }))
     }
@@ -220,11 +223,7 @@ impl Exchange {
     fn add(&self, side: Side, which: Which, data: &Bytes) {
         let mut state = self.lock();
         let memory = state.memory.clone();
-        let messages = state.side(side);
-        let content = match which {
-            Which::Request => &mut messages.request_body,
-            Which::Response => &mut messages.response_body,
-        };
+        let content = state.content(side, which);
         content.size += data.len() as u64;
         let room = self.body_bytes.saturating_sub(content.kept_bytes).min(data.len());
         // Copied, as a slice would keep a larger buffer alive.
@@ -240,7 +239,7 @@ impl Exchange {
         let mut state = self.lock();
         match state.parts.iter_mut().find(|part| Arc::ptr_eq(&part.log, log)) {
             Some(part) => part.end = None,
-            None => state.parts.push(Part { log: log.clone(), from: at, end: None }),
+            None => state.parts.push(Part::new(log.clone(), at)),
         }
     }
 
@@ -248,7 +247,7 @@ impl Exchange {
     pub(super) fn returned(&self, log: &Arc<InstanceLog>) {
         let mut state = self.lock();
         if let Some(part) = state.parts.iter_mut().find(|part| Arc::ptr_eq(&part.log, log)) {
-            part.end = Some(log.len());
+            part.end = Some(log.end());
         }
     }
 
@@ -292,11 +291,72 @@ impl Finished {
         self.guest_failed || response.is_some_and(|response| response.status.is_server_error())
     }
 
+    /// An exchange in which nothing happened.
+    #[cfg(test)]
+    pub(super) fn empty() -> Self {
+        Self {
+            began: SystemTime::UNIX_EPOCH,
+            took: Duration::ZERO,
+            client_addr: SocketAddr::from(([127, 0, 0, 1], 1)),
+            is_tls: false,
+            request_id: None,
+            client: Messages::default(),
+            next: Messages::default(),
+            parts: Vec::new(),
+            guest_failed: false,
+            memory: Memory::new(usize::MAX),
+            held: 0,
+        }
+    }
+
+    /// The memory that it takes until it is written, roughly.
+    pub(super) fn size(&self) -> usize {
+        let messages = [&self.client, &self.next].map(Messages::size);
+        let parts = self.parts.iter().map(|part| part.end().at.saturating_sub(part.from));
+        size_of::<Self>() + self.held + messages.iter().sum::<usize>() + parts.sum::<usize>()
+    }
+
+    fn content(&mut self, side: Side, which: Which) -> &mut Content {
+        let messages = self.side(side);
+        match which {
+            Which::Request => &mut messages.request_body,
+            Which::Response => &mut messages.response_body,
+        }
+    }
+
     fn side(&mut self, side: Side) -> &mut Messages {
         match side {
             Side::Client => &mut self.client,
             Side::Next => &mut self.next,
         }
+    }
+}
+
+impl Messages {
+    fn size(&self) -> usize {
+        let request = self.request.as_ref().map_or(0, |head| {
+            let uri = head.uri.path_and_query().map_or(0, |path| path.as_str().len());
+            uri + size(&head.headers)
+        });
+        let trailers = [&self.request_body, &self.response_body].into_iter().flat_map(|body| &body.trailers);
+        let response = self.response.iter().map(|head| &head.headers);
+        request + response.chain(trailers).map(size).sum::<usize>()
+    }
+}
+
+fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + size_of::<HeaderValue>()).sum()
+}
+
+impl Part {
+    /// An instance's part in an exchange that begins here.
+    pub(super) fn new(log: Arc<InstanceLog>, from: usize) -> Self {
+        Self { log, from, end: None }
+    }
+
+    /// Where it ends: at the end of the log if the instance hasn't returned.
+    pub(super) fn end(&self) -> End {
+        self.end.unwrap_or_else(|| self.log.end())
     }
 }
 

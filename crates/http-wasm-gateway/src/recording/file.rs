@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Event;
 
-/// What the guests of an exchange did.
+/// What the guests did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recorded {
@@ -12,16 +12,18 @@ pub struct Recorded {
     pub version: u32,
     /// Whether secrets have been replaced with other values of the same length.
     pub redacted: bool,
-    /// The guests, outermost first.
+    /// The instances that served the exchanges.
     pub guests: Vec<GuestRecord>,
 }
 
-/// What one guest did.
+/// What one instance of a guest did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GuestRecord {
-    /// Its name in the configuration.
+    /// The guest's name in the configuration.
     pub name: String,
+    /// The instance's number among those of the guest.
+    pub instance: u64,
     /// The file that it was loaded from, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -32,12 +34,12 @@ pub struct GuestRecord {
     /// Why it can't be replayed, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_replayable: Option<String>,
-    /// What happened in the instance that served the exchange, from its creation to the end of the exchange.
+    /// What happened in the instance from its creation to the end of the last of these exchanges.
     pub events: Vec<Event>,
 }
 
 /// The version of the format that is written.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 impl Recorded {
     /// Checks that this version can read the recording.

@@ -22,8 +22,7 @@ pub struct HarLog {
     /// The program that wrote the file.
     #[serde(default, deserialize_with = "or_default")]
     pub creator: serde_json::Value,
-    /// The messages. In a recording, the first are those that the client saw. If the request went on to the next
-    /// handler, the second are those that it saw.
+    /// The messages. In a recording, there are up to two for each exchange, see [`HarEntry::side`].
     pub entries: Vec<HarEntry>,
     /// What the guests did.
     #[serde(rename = "_httpWasm", default, skip_serializing_if = "Option::is_none")]
@@ -53,12 +52,29 @@ pub struct HarEntry {
     /// What the entry is, for humans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// The number of the exchange in the recording, counted from 1.
+    #[serde(rename = "_exchange", default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<u32>,
+    /// Who saw these messages of the exchange.
+    #[serde(rename = "_side", default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<HarSide>,
     /// The client's address.
     #[serde(rename = "_clientAddress", default, skip_serializing_if = "Option::is_none")]
     pub client_address: Option<String>,
     /// The request's `x-request-id`.
     #[serde(rename = "_requestId", default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+}
+
+/// Who saw the messages of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum HarSide {
+    /// The guests got the request, and left the response.
+    Client,
+    /// The next handler got the request from the guests, and gave them the response.
+    Next,
 }
 
 /// A request.
@@ -84,6 +100,9 @@ pub struct HarRequest {
     /// The body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post_data: Option<HarContent>,
+    /// The trailers, which the format doesn't have.
+    #[serde(rename = "_trailers", default, skip_serializing_if = "Vec::is_empty")]
+    pub trailers: Vec<HarPair>,
     /// -1: not known.
     #[serde(default, deserialize_with = "or_default")]
     pub headers_size: i64,
@@ -114,6 +133,9 @@ pub struct HarResponse {
     /// The body.
     #[serde(default)]
     pub content: Option<HarContent>,
+    /// The trailers, which the format doesn't have.
+    #[serde(rename = "_trailers", default, skip_serializing_if = "Vec::is_empty")]
+    pub trailers: Vec<HarPair>,
     /// The `location` header.
     #[serde(rename = "redirectURL", default, deserialize_with = "or_default")]
     pub redirect_url: String,

@@ -1,14 +1,21 @@
 //! The log of an instance.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::encode::{Entry, Names, Reader, Said};
 use super::event::Event;
 
-/// Events that are sealed together. A reader copies only those that aren't sealed yet.
-const SEGMENT: usize = 128;
+/// Bytes that are sealed together. A reader copies only those that aren't sealed yet.
+const SEGMENT: usize = 16 * 1024;
+
+/// How much memory a log takes at a time.
+const STEP: usize = 4 * 1024;
+
+/// The time that it takes to write a byte of a log to a file, in nanoseconds.
+const WRITING_NS: u64 = 20;
 
 /// The guest that an instance is one of, and what is secret about it.
 #[derive(Debug)]
@@ -20,8 +27,6 @@ pub(crate) struct GuestOrigin {
     pub(crate) sha256: String,
     /// How long it may compute per call.
     pub(crate) deadline: Duration,
-    /// Whether it has access to directories, whose contents aren't recorded.
-    pub(crate) has_mounts: bool,
     pub(crate) secrets: GuestSecrets,
 }
 
@@ -70,97 +75,163 @@ impl Memory {
     }
 }
 
-/// What happened in one instance, from its creation on.
+/// What happened in one instance, from its creation on. Positions in it are counted in bytes.
 #[derive(Debug)]
 pub(super) struct InstanceLog {
     pub(super) guest: Arc<GuestOrigin>,
+    /// The instance's number among those of the guest.
+    pub(super) instance: u64,
     memory: Arc<Memory>,
     limit: usize,
-    events: Mutex<Events>,
+    entries: Mutex<Entries>,
+    /// How long the start-up took, in nanoseconds.
+    start_up: AtomicU64,
+    /// How much of the log is in a file.
+    written: AtomicUsize,
+    /// How much was written again, since a file begins with the creation of the instance.
+    repeated: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
-struct Events {
-    sealed: Vec<Arc<[Event]>>,
-    open: Vec<Event>,
-    bytes: usize,
+struct Entries {
+    names: Names,
+    sealed: Vec<Arc<[u8]>>,
+    open: Vec<u8>,
+    sealed_len: usize,
+    /// The memory that was taken.
+    taken: usize,
     /// Events have been left out at the end.
     is_cut: bool,
 }
 
-/// A part of a log.
-#[derive(Debug)]
-pub(super) struct Excerpt {
-    pub(super) events: Vec<Event>,
-    /// Events have been left out before the end of this part.
+/// Where a log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) at: usize,
+    /// Events have been left out before.
     pub(super) is_cut: bool,
 }
 
 impl InstanceLog {
-    pub(super) fn new(guest: Arc<GuestOrigin>, memory: Arc<Memory>, limit: usize) -> Arc<Self> {
-        Arc::new(Self { guest, memory, limit, events: Mutex::default() })
+    pub(super) fn new(guest: Arc<GuestOrigin>, instance: u64, memory: Arc<Memory>, limit: usize) -> Self {
+        Self {
+            guest,
+            instance,
+            memory,
+            limit,
+            entries: Mutex::default(),
+            start_up: AtomicU64::new(0),
+            written: AtomicUsize::new(0),
+            repeated: AtomicUsize::new(0),
+        }
     }
 
     /// Adds an event, unless there is no room for it. Returns its position.
-    pub(super) fn push(&self, event: Event) -> usize {
-        let size = event.size();
-        let mut events = self.lock();
-        let at = events.len();
-        if events.is_cut || events.bytes + size > self.limit || !self.memory.take(size) {
-            events.is_cut = true;
+    pub(super) fn push(&self, entry: &Entry<'_>) -> usize {
+        let mut entries = self.lock();
+        let at = entries.len();
+        if !self.has_room(&mut entries, entry.max_len()) {
+            entries.is_cut = true;
             return at;
         }
-        events.bytes += size;
-        if events.open.len() == SEGMENT {
-            let full = std::mem::take(&mut events.open);
-            events.sealed.push(full.into());
+        let Entries { names, sealed, open, sealed_len, .. } = &mut *entries;
+        if open.len() >= SEGMENT {
+            *sealed_len += open.len();
+            sealed.push(std::mem::replace(open, Vec::with_capacity(SEGMENT)).into());
         }
-        events.open.push(event);
+        entry.write(names, open);
         at
     }
 
-    /// The growth that was granted last has failed.
-    pub(super) fn growth_failed(&self) {
-        if let Some(Event::Growth { granted, .. }) = self.lock().open.last_mut() {
-            *granted = false;
+    /// Whether this many bytes may be added. Takes the memory for them.
+    fn has_room(&self, entries: &mut Entries, bytes: usize) -> bool {
+        let len = entries.len() + bytes;
+        if entries.is_cut || len > self.limit {
+            return false;
         }
+        let more = len.saturating_sub(entries.taken);
+        if more == 0 {
+            return true;
+        }
+        let taken = [more.max(STEP), more].into_iter().find(|bytes| self.memory.take(*bytes));
+        entries.taken += taken.unwrap_or(0);
+        taken.is_some()
     }
 
-    /// The number of events.
-    pub(super) fn len(&self) -> usize {
-        self.lock().len()
+    pub(super) fn started(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.start_up.store(took, Ordering::Relaxed);
     }
 
-    /// Whether the log is so long that another instance should serve: a single exchange still has room.
-    pub(super) fn is_full(&self) -> bool {
-        let events = self.lock();
-        events.is_cut || events.bytes > self.limit / 2
+    /// Where it ends now.
+    pub(super) fn end(&self) -> End {
+        let entries = self.lock();
+        End { at: entries.len(), is_cut: entries.is_cut }
     }
 
-    /// The events up to `end`.
-    pub(super) fn excerpt(&self, end: usize) -> Excerpt {
-        let (sealed, open, is_cut) = {
-            let events = self.lock();
-            (events.sealed.clone(), events.open.clone(), events.is_cut && end >= events.len())
+    /// A file has been written that has the log up to here.
+    pub(super) fn was_written(&self, end: usize) {
+        let before = self.written.fetch_max(end, Ordering::Relaxed);
+        self.repeated.fetch_add(before.min(end), Ordering::Relaxed);
+    }
+
+    /// Whether another instance should serve the next exchange: the log is so long that only a single exchange still
+    /// has room, or repeating it in the next file takes longer than the start-up of another instance.
+    pub(super) fn is_done(&self) -> bool {
+        let written = self.written.load(Ordering::Relaxed);
+        if written > 0 {
+            let repeated = (self.repeated.load(Ordering::Relaxed) + written) as u64;
+            if repeated.saturating_mul(WRITING_NS) > self.start_up.load(Ordering::Relaxed) {
+                return true;
+            }
+        }
+        let entries = self.lock();
+        entries.is_cut || entries.len() > self.limit / 2
+    }
+
+    /// The events up to `end` with their positions.
+    pub(super) fn events(&self, end: usize) -> Vec<(usize, Event)> {
+        let (names, sealed, open) = {
+            let entries = self.lock();
+            (entries.names.clone(), entries.sealed.clone(), entries.open.clone())
         };
-        let all = sealed.iter().flat_map(|segment| segment.iter().cloned()).chain(open);
-        Excerpt { events: all.take(end).collect(), is_cut }
+        let (mut events, mut start) = (Vec::new(), 0);
+        for segment in sealed.iter().map(|segment| &**segment).chain([&*open]) {
+            let mut reader = Reader::new(&names, segment);
+            loop {
+                let at = start + segment.len() - reader.rest();
+                if at >= end {
+                    return events;
+                }
+                match reader.next() {
+                    Some(Said::Event(event)) => events.push((at, event)),
+                    Some(Said::GrowthFailed) => {
+                        if let Some((_, Event::Growth { granted, .. })) = events.last_mut() {
+                            *granted = false;
+                        }
+                    }
+                    None => break,
+                }
+            }
+            start += segment.len();
+        }
+        events
     }
 
-    fn lock(&self) -> MutexGuard<'_, Events> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Events {
+impl Entries {
     fn len(&self) -> usize {
-        self.sealed.len() * SEGMENT + self.open.len()
+        self.sealed_len + self.open.len()
     }
 }
 
 impl Drop for InstanceLog {
     fn drop(&mut self) {
-        self.memory.give_back(self.lock().bytes);
+        self.memory.give_back(self.lock().taken);
     }
 }
 
@@ -174,40 +245,57 @@ mod tests {
             path: None,
             sha256: String::new(),
             deadline: Duration::from_secs(1),
-            has_mounts: false,
             secrets: GuestSecrets::default(),
         })
     }
 
-    fn growth(to: u64) -> Event {
-        Event::Growth { table: false, from: 0, to, granted: true }
+    fn log(memory: &Arc<Memory>, limit: usize) -> InstanceLog {
+        InstanceLog::new(origin(), 0, memory.clone(), limit)
+    }
+
+    fn growth(to: u64) -> Entry<'static> {
+        Entry::Growth { table: false, from: 0, to, granted: true }
     }
 
     #[test]
-    fn an_excerpt_ends_where_it_should_whatever_is_sealed() {
-        let log = InstanceLog::new(origin(), Memory::new(usize::MAX), usize::MAX);
-        for n in 0..300 {
-            assert_eq!(log.push(growth(n)), n as usize);
+    fn events_are_read_up_to_the_end_that_is_wanted_whatever_is_sealed() {
+        let log = log(&Memory::new(usize::MAX), usize::MAX);
+        let positions: Vec<_> = (0..10_000).map(|n| log.push(&growth(n))).collect();
+        assert!(log.lock().sealed.len() > 1);
+        for count in [0, 1, 3000, 3001, 9999] {
+            let expected = (0..count as u64).map(|n| {
+                (positions[n as usize], Event::Growth { table: false, from: 0, to: n, granted: true })
+            });
+            assert_eq!(log.events(positions[count]), expected.collect::<Vec<_>>());
         }
-        for end in [0, 1, 127, 128, 129, 256, 299, 300] {
-            let excerpt = log.excerpt(end);
-            let expected: Vec<_> = (0..end as u64).map(growth).collect();
-            assert_eq!((excerpt.events, excerpt.is_cut), (expected, false));
-        }
+        assert_eq!(log.events(log.end().at).len(), 10_000);
     }
 
     #[test]
-    fn a_log_that_is_full_takes_no_more_and_an_excerpt_says_whether_that_matters() {
+    fn a_growth_that_fails_was_not_granted() {
+        let log = log(&Memory::new(usize::MAX), usize::MAX);
+        log.push(&growth(1));
+        log.push(&growth(2));
+        log.push(&Entry::GrowthFailed);
+        let granted = |(_, event)| matches!(event, Event::Growth { granted: true, .. });
+        let granted: Vec<_> = log.events(log.end().at).into_iter().map(granted).collect();
+        assert_eq!(granted, [true, false]);
+    }
+
+    #[test]
+    fn a_log_that_is_full_takes_no_more_and_says_so() {
         let memory = Memory::new(usize::MAX);
-        let log = InstanceLog::new(origin(), memory.clone(), 4 * growth(0).size());
-        for n in 0..3 {
-            log.push(growth(n));
+        let log = log(&memory, growth(0).max_len() + 10);
+        log.push(&growth(0));
+        assert!(!log.is_done());
+        while !log.end().is_cut {
+            assert!(!log.is_done() || log.end().at > log.limit / 2);
+            log.push(&growth(1));
         }
-        assert!(log.is_full());
-        log.push(growth(3));
-        log.push(growth(4));
-        assert_eq!(log.len(), 4);
-        assert!(log.excerpt(4).is_cut && !log.excerpt(3).is_cut);
+        assert!(log.is_done());
+        let end = log.end().at;
+        log.push(&growth(1));
+        assert_eq!(log.end(), End { at: end, is_cut: true });
         assert!(memory.used() > 0);
         drop(log);
         assert_eq!(memory.used(), 0);
@@ -215,12 +303,27 @@ mod tests {
 
     #[test]
     fn all_logs_together_are_limited() {
-        let memory = Memory::new(3 * growth(0).size());
-        let logs = [(); 4].map(|()| InstanceLog::new(origin(), memory.clone(), usize::MAX));
+        let memory = Memory::new(2 * STEP + growth(0).max_len());
+        let logs = [(); 4].map(|()| log(&memory, usize::MAX));
         for log in &logs {
-            log.push(growth(0));
+            log.push(&growth(0));
         }
-        assert_eq!(logs.each_ref().map(|log| log.len()), [1, 1, 1, 0]);
-        assert!(logs[3].excerpt(0).is_cut);
+        assert_eq!(logs.each_ref().map(|log| log.end().is_cut), [false, false, false, true]);
+    }
+
+    #[test]
+    fn an_instance_is_replaced_when_repeating_its_log_takes_longer_than_its_start_up() {
+        let log = log(&Memory::new(usize::MAX), usize::MAX);
+        log.started(Duration::from_nanos(100 * WRITING_NS));
+        for _ in 0..100 {
+            log.push(&growth(0));
+        }
+        assert!(!log.is_done());
+        log.was_written(40);
+        assert!(!log.is_done());
+        log.was_written(50);
+        assert!(!log.is_done());
+        log.was_written(61);
+        assert!(log.is_done());
     }
 }

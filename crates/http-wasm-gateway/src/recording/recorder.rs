@@ -88,8 +88,8 @@ impl Recorder {
     }
 
     /// The log of a new instance.
-    pub(super) fn log(&self, guest: &Arc<GuestOrigin>) -> Arc<InstanceLog> {
-        InstanceLog::new(guest.clone(), self.memory.clone(), self.log_bytes)
+    pub(super) fn log(&self, guest: &Arc<GuestOrigin>, instance: u64) -> Arc<InstanceLog> {
+        Arc::new(InstanceLog::new(guest.clone(), instance, self.memory.clone(), self.log_bytes))
     }
 
     /// The exchange with this number, if it is in progress.

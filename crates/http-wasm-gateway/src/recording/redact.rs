@@ -1,16 +1,18 @@
-//! Replaces secrets of an exchange with values of the same length.
+//! Replaces secrets of exchanges with values of the same length.
 //!
 //! Secrets are found twice: where they are known to be, such as in the value of a header, and by their words wherever
 //! else these appear, as guests copy them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::event::{CallEvent, Data, Event, Failure, Outcome};
 use super::exchange::Finished;
 use super::har::{Har, HarContent, HarPair};
+use super::log::GuestOrigin;
 use super::parts::{config_parts, environment, header_parts};
 use super::words::{Masks, Part, split};
 use crate::config;
@@ -95,16 +97,21 @@ impl Secrets {
         }
     }
 
-    /// Replaces the secrets of an exchange.
-    pub(super) fn redact(&self, har: &mut Har, finished: &Finished, key: [u8; 32]) {
+    /// Replaces the secrets of exchanges.
+    pub(super) fn redact(&self, har: &mut Har, exchanges: &[Finished], key: [u8; 32]) {
         let mut words = Words::default();
         for secret in &self.substituted {
             words.add_whole(secret.as_bytes());
         }
-        for part in &finished.parts {
-            let secrets = &part.log.guest.secrets;
-            words.add_config(&secrets.config);
-            for value in &secrets.values {
+        let mut guests: Vec<&Arc<GuestOrigin>> = Vec::new();
+        for part in exchanges.iter().flat_map(|exchange| &exchange.parts) {
+            let guest = &part.log.guest;
+            if guests.iter().any(|known| Arc::ptr_eq(known, guest)) {
+                continue;
+            }
+            guests.push(guest);
+            words.add_config(&guest.secrets.config);
+            for value in &guest.secrets.values {
                 words.add_whole(value.as_bytes());
             }
         }
@@ -134,8 +141,8 @@ impl Secrets {
 
 fn pairs(har: &Har) -> impl Iterator<Item = &HarPair> {
     har.log.entries.iter().flat_map(|entry| {
-        let response = entry.response.iter().flat_map(|response| &response.headers);
-        entry.request.headers.iter().chain(response)
+        let response = entry.response.iter().flat_map(|its| its.headers.iter().chain(&its.trailers));
+        entry.request.headers.iter().chain(&entry.request.trailers).chain(response)
     })
 }
 
@@ -230,14 +237,15 @@ impl Redactor<'_> {
     fn har(&self, har: &mut Har) {
         for entry in &mut har.log.entries {
             self.string(&mut entry.request.url);
-            entry.request.headers.iter_mut().for_each(|pair| self.pair(pair));
+            let request = &mut entry.request;
+            request.headers.iter_mut().chain(&mut request.trailers).for_each(|pair| self.pair(pair));
             entry.request.post_data.iter_mut().for_each(|content| self.content(content));
             if let Some(id) = &mut entry.request_id {
                 self.string(id);
             }
             if let Some(response) = &mut entry.response {
                 self.string(&mut response.redirect_url);
-                response.headers.iter_mut().for_each(|pair| self.pair(pair));
+                response.headers.iter_mut().chain(&mut response.trailers).for_each(|pair| self.pair(pair));
                 response.content.iter_mut().for_each(|content| self.content(content));
             }
         }

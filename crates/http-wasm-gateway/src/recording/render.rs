@@ -1,5 +1,7 @@
 //! Makes a HAR file of an exchange.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::{CONTENT_TYPE, HOST, LOCATION};
@@ -9,18 +11,19 @@ use serde_json::json;
 use super::event::Event;
 use super::exchange::{Content, Finished, Messages, Part, RequestHead, ResponseHead};
 use super::file::{GuestRecord, Recorded, VERSION};
-use super::har::{Har, HarContent, HarEntry, HarLog, HarPair, HarRequest, HarResponse};
+use super::har::{Har, HarContent, HarEntry, HarLog, HarPair, HarRequest, HarResponse, HarSide};
+use super::log::InstanceLog;
 
-/// The HAR file of an exchange, with its secrets.
-pub(super) fn har(finished: &Finished) -> Har {
-    let mut entries = Vec::new();
-    for (messages, comment) in [
-        (&finished.client, "as the guests got the request, and as the response left them for the client"),
-        (&finished.next, "as the next handler got the request, and as its response came back"),
-    ] {
-        entries.extend(entry(finished, messages, comment));
+/// The HAR file of exchanges, with their secrets.
+pub(super) fn har(exchanges: &[Finished]) -> Har {
+    let (mut entries, mut lives) = (Vec::new(), Lives::default());
+    for (number, finished) in (1..).zip(exchanges) {
+        for (side, messages) in [(HarSide::Client, &finished.client), (HarSide::Next, &finished.next)] {
+            entries.extend(entry(finished, messages, number, side));
+        }
+        finished.parts.iter().for_each(|part| lives.add(part, number));
     }
-    let guests = finished.parts.iter().map(guest).collect();
+    let guests = lives.all.iter().map(Life::record).collect();
     Har {
         log: HarLog {
             version: "1.2".to_owned(),
@@ -31,7 +34,11 @@ pub(super) fn har(finished: &Finished) -> Har {
     }
 }
 
-fn entry(finished: &Finished, messages: &Messages, comment: &str) -> Option<HarEntry> {
+fn entry(finished: &Finished, messages: &Messages, exchange: u32, side: HarSide) -> Option<HarEntry> {
+    let comment = match side {
+        HarSide::Client => "as the guests got the request, and as the response left them for the client",
+        HarSide::Next => "as the next handler got the request, and as its response came back",
+    };
     let request = messages.request.as_ref()?;
     let took = millis(finished.took);
     Some(HarEntry {
@@ -42,6 +49,8 @@ fn entry(finished: &Finished, messages: &Messages, comment: &str) -> Option<HarE
         cache: json!({}),
         timings: json!({ "send": 0, "wait": took, "receive": 0 }),
         comment: Some(comment.to_owned()),
+        exchange: Some(exchange),
+        side: Some(side),
         client_address: Some(finished.client_addr.to_string()),
         request_id: finished.request_id.clone(),
     })
@@ -64,6 +73,7 @@ fn request(head: &RequestHead, body: &Content, is_tls: bool) -> HarRequest {
         headers: pairs(&head.headers),
         query_string: Vec::new(),
         post_data: (body.size > 0).then_some(content),
+        trailers: body.trailers.as_ref().map(pairs).unwrap_or_default(),
         headers_size: -1,
         body_size: i64::try_from(body.size).unwrap_or(i64::MAX),
     }
@@ -80,6 +90,7 @@ fn response(head: Option<&ResponseHead>, body: &Content) -> HarResponse {
         cookies: Vec::new(),
         headers: pairs(headers),
         content: Some(content(body, headers)),
+        trailers: body.trailers.as_ref().map(pairs).unwrap_or_default(),
         redirect_url: location.unwrap_or_default().into_owned(),
         headers_size: -1,
         body_size: i64::try_from(body.size).unwrap_or(i64::MAX),
@@ -99,30 +110,62 @@ fn pairs(headers: &HeaderMap) -> Vec<HarPair> {
     headers.iter().map(pair).collect()
 }
 
-fn guest(part: &Part) -> GuestRecord {
-    let guest = &part.log.guest;
-    let mut excerpt = part.log.excerpt(part.end.unwrap_or_else(|| part.log.len()));
-    for event in excerpt.events.iter_mut().skip(part.from) {
-        if let Event::Entered { recorded, .. } = event {
-            *recorded = true;
-        }
+/// The logs of the instances that served exchanges, in the order of their first ones.
+#[derive(Default)]
+struct Lives<'a> {
+    all: Vec<Life<'a>>,
+    places: HashMap<(*const InstanceLog, bool), usize>,
+}
+
+/// The log of an instance.
+struct Life<'a> {
+    log: &'a InstanceLog,
+    is_cut: bool,
+    end: usize,
+    /// The exchanges with where they begin and end.
+    exchanges: Vec<(usize, usize, u32)>,
+}
+
+impl<'a> Lives<'a> {
+    fn add(&mut self, part: &'a Part, exchange: u32) {
+        let (log, end) = (&part.log, part.end());
+        // An exchange whose log is cut can't be replayed, but those before it can.
+        let place = *self.places.entry((Arc::as_ptr(log), end.is_cut)).or_insert_with(|| {
+            self.all.push(Life { log, is_cut: end.is_cut, end: 0, exchanges: Vec::new() });
+            self.all.len() - 1
+        });
+        let life = &mut self.all[place];
+        life.end = life.end.max(end.at);
+        life.exchanges.push((part.from, end.at, exchange));
     }
-    let not_replayable = if guest.has_mounts {
-        Some("the guest has access to directories, whose contents aren't recorded".to_owned())
-    } else if excerpt.is_cut {
-        let reason = "not replayable from the start: the log of its instance has reached its limit \
-                      (`log_bytes`, `memory`)";
-        Some(reason.to_owned())
-    } else {
-        None
-    };
-    GuestRecord {
-        name: guest.name.clone(),
-        file: guest.path.as_ref().map(|path| path.display().to_string()),
-        sha256: guest.sha256.clone(),
-        deadline_ms: u64::try_from(guest.deadline.as_millis()).unwrap_or(u64::MAX),
-        not_replayable,
-        events: excerpt.events,
+}
+
+impl Life<'_> {
+    fn record(&self) -> GuestRecord {
+        let guest = &self.log.guest;
+        let mut events = self.log.events(self.end);
+        let mut exchanges = self.exchanges.clone();
+        exchanges.sort_unstable();
+        let mut exchanges = exchanges.into_iter().peekable();
+        for (at, event) in &mut events {
+            if let Event::Entered { exchange, .. } = event {
+                while exchanges.next_if(|(_, end, _)| end <= at).is_some() {}
+                *exchange = exchanges.peek().filter(|(from, ..)| from <= at).map(|(_, _, number)| *number);
+            }
+        }
+        self.log.was_written(self.end);
+        let reason = "not replayable from the start: the log of its instance has reached its limit (`log_bytes`, \
+                      `memory`)";
+        let not_replayable = self.is_cut.then(|| reason.to_owned());
+        GuestRecord {
+            name: guest.name.clone(),
+            instance: self.log.instance,
+            file: guest.path.as_ref().map(|path| path.display().to_string()),
+            sha256: guest.sha256.clone(),
+            deadline_ms: u64::try_from(guest.deadline.as_millis()).unwrap_or(u64::MAX),
+            not_replayable,
+            events: events.into_iter().map(|(_, event)| event).collect(),
+        }
     }
 }
 

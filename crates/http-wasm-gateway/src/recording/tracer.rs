@@ -1,184 +1,158 @@
 //! Follows the instances of a guest.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
-use http_wasm_tower::{Argument, CallResult, Phase, TraceEvent, TracedCall, Tracer};
+use http_wasm_tower::{Argument, CallResult, InstanceTracer, TraceEvent, TracedCall, TracedWasiCall, Tracer};
 
-use super::event::{CallEvent, Data, Event, Failure, Outcome};
+use super::encode::{CallEntry, Entry};
+use super::event::Failure;
 use super::exchange::Exchange;
 use super::log::{GuestOrigin, InstanceLog};
 use super::recorder::Recorder;
-
-/// Locks for the instances of one guest, so that requests seldom wait for each other.
-const SHARDS: usize = 16;
+use crate::inspect::InstanceTracer as InspectedInstances;
 
 /// Keeps the logs of a guest's instances.
 pub(crate) struct GuestTracer {
     recorder: Arc<Recorder>,
     guest: Arc<GuestOrigin>,
-    shards: [Mutex<HashMap<u64, Followed>>; SHARDS],
+    /// Follows them, too.
+    inspected: Option<Arc<InspectedInstances>>,
 }
 
 /// An instance.
 struct Followed {
+    recorder: Arc<Recorder>,
     log: Arc<InstanceLog>,
+    created: Instant,
     /// The exchange that it serves, if that is recorded.
-    exchange: Weak<Exchange>,
+    exchange: Mutex<Weak<Exchange>>,
+    /// Follows it, too, by its number.
+    inspected: Option<(Arc<InspectedInstances>, u64)>,
 }
 
 impl GuestTracer {
-    pub(crate) fn new(recorder: Arc<Recorder>, guest: GuestOrigin) -> Self {
-        Self { recorder, guest: Arc::new(guest), shards: Default::default() }
-    }
-
-    fn shard(&self, instance: u64) -> MutexGuard<'_, HashMap<u64, Followed>> {
-        let shard = &self.shards[instance as usize % SHARDS];
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn log(&self, instance: u64) -> Option<Arc<InstanceLog>> {
-        self.shard(instance).get(&instance).map(|followed| followed.log.clone())
-    }
-
-    fn push(&self, instance: u64, event: Event) {
-        if let Some(log) = self.log(instance) {
-            log.push(event);
-        }
-    }
-
-    /// The instance gets the request or the response of an exchange.
-    fn entered(&self, instance: u64, trace_id: u64, event: Event) {
-        let mut shard = self.shard(instance);
-        let Some(followed) = shard.get_mut(&instance) else { return };
-        let log = followed.log.clone();
-        let at = log.push(event);
-        if let Some(exchange) = self.recorder.exchange(trace_id) {
-            followed.exchange = Arc::downgrade(&exchange);
-            drop(shard);
-            exchange.entered(&log, at);
-        } else {
-            followed.exchange = Weak::new();
-        }
-    }
-
-    fn returned(&self, instance: u64, event: Event) {
-        let (log, exchange) = match self.shard(instance).get(&instance) {
-            Some(followed) => (followed.log.clone(), followed.exchange.upgrade()),
-            None => return,
-        };
-        log.push(event);
-        if let Some(exchange) = exchange {
-            exchange.returned(&log);
-        }
+    pub(crate) fn new(
+        recorder: Arc<Recorder>,
+        guest: GuestOrigin,
+        inspected: Option<InspectedInstances>,
+    ) -> Self {
+        Self { recorder, guest: Arc::new(guest), inspected: inspected.map(Arc::new) }
     }
 }
 
 impl Tracer for GuestTracer {
-    fn event(&self, instance: u64, event: &TraceEvent<'_>) {
+    fn event(&self, _: u64, _: &TraceEvent<'_>) {}
+
+    fn follow(&self, instance: u64) -> Option<Box<dyn InstanceTracer>> {
+        Some(Box::new(Followed {
+            recorder: self.recorder.clone(),
+            log: self.recorder.log(&self.guest, instance),
+            created: Instant::now(),
+            exchange: Mutex::default(),
+            inspected: self.inspected.clone().map(|inspected| (inspected, instance)),
+        }))
+    }
+}
+
+impl Followed {
+    fn exchange(&self) -> MutexGuard<'_, Weak<Exchange>> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InstanceTracer for Followed {
+    fn event(&self, event: &TraceEvent<'_>) {
+        let log = &self.log;
+        if let Some((inspected, instance)) = &self.inspected {
+            inspected.event(*instance, event);
+        }
         match event {
-            TraceEvent::Created => {
-                let log = self.recorder.log(&self.guest);
-                self.shard(instance).insert(instance, Followed { log, exchange: Weak::new() });
-            }
             TraceEvent::Started { error } => {
-                self.push(instance, Event::Started { failure: error.map(Failure::from) });
+                log.push(&Entry::Started { failure: error.map(Failure::from) });
+                log.started(self.created.elapsed());
             }
             TraceEvent::Entered { phase, trace_id, req_ctx, is_error } => {
-                let function = Cow::Borrowed(function(*phase));
-                let (req_ctx, is_error) = (*req_ctx, *is_error);
-                self.entered(
-                    instance,
-                    *trace_id,
-                    Event::Entered { function, req_ctx, is_error, recorded: false },
-                );
-            }
-            TraceEvent::HostCall(call) => {
-                if let Some(call) = host_call(call) {
-                    self.push(instance, Event::Call(Box::new(call)));
+                let (phase, req_ctx, is_error) = (*phase, *req_ctx, *is_error);
+                let at = log.push(&Entry::Entered { phase, req_ctx, is_error });
+                let exchange = self.recorder.exchange(*trace_id);
+                *self.exchange() = exchange.as_ref().map(Arc::downgrade).unwrap_or_default();
+                if let Some(exchange) = exchange {
+                    exchange.entered(log, at);
                 }
             }
-            TraceEvent::WasiCall(call) => {
-                let Some(outcome) = outcome(&call.result) else { return };
-                let written = call.written.iter().map(|(offset, bytes)| (*offset, Data::from(*bytes)));
-                let passed = (!call.passed.is_empty()).then(|| Data::from(&*call.passed));
-                self.push(
-                    instance,
-                    Event::Call(Box::new(CallEvent {
-                        function: Cow::Borrowed(call.function),
-                        args: call.args.to_vec(),
-                        passed: passed.into_iter().collect(),
-                        outcome,
-                        written: written.collect(),
-                        redacted: false,
-                    })),
-                );
-            }
+            TraceEvent::HostCall(call) => push_host_call(log, call),
+            TraceEvent::WasiCall(call) => push_wasi_call(log, call),
             TraceEvent::Growth(growth) => {
                 let (table, granted) = (growth.is_table, growth.granted);
-                self.push(instance, Event::Growth { table, from: growth.from, to: growth.to, granted });
+                log.push(&Entry::Growth { table, from: growth.from, to: growth.to, granted });
             }
-            TraceEvent::GrowthFailed => {
-                if let Some(log) = self.log(instance) {
-                    log.growth_failed();
-                }
-            }
+            TraceEvent::GrowthFailed => drop(log.push(&Entry::GrowthFailed)),
             TraceEvent::Returned { proceeds, req_ctx, error, .. } => {
                 let (proceeds, req_ctx) = (*proceeds, *req_ctx);
-                self.returned(
-                    instance,
-                    Event::Returned { proceeds, req_ctx, failure: error.map(Failure::from) },
-                );
-            }
-            TraceEvent::Dropped => {
-                let dropped = self.shard(instance).remove(&instance);
-                drop(dropped);
+                log.push(&Entry::Returned { proceeds, req_ctx, failure: error.map(Failure::from) });
+                let exchange = self.exchange().upgrade();
+                if let Some(exchange) = exchange {
+                    exchange.returned(log);
+                }
             }
             _ => {}
         }
     }
 
-    fn is_done(&self, instance: u64) -> bool {
-        self.log(instance).is_some_and(|log| log.is_full())
+    fn is_done(&self) -> bool {
+        self.log.is_done()
     }
 }
 
-fn function(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Request => "handle_request",
-        Phase::Response => "handle_response",
-    }
-}
+/// The most parameters of a function of the ABI.
+const PARAMS: usize = 8;
 
-/// A call of the ABI, unless the guest has to wait for its answer: then there will be another event.
-fn host_call(call: &TracedCall<'_>) -> Option<CallEvent> {
-    let outcome = outcome(&call.result)?;
-    let passed = call.arguments().filter_map(|(_, argument)| match argument {
-        Argument::Bytes(bytes) => Some(Data::from(bytes)),
-        _ => None,
-    });
-    let passed = passed.collect();
-    let written = match (call.argument("buf"), call.written()) {
-        (Some(Argument::Buffer { offset, .. }), written) if !written.is_empty() => {
-            vec![(offset, Data::from(written))]
+/// Adds a call of the ABI, unless the guest has to wait for its answer: then there will be another event.
+fn push_host_call(log: &InstanceLog, call: &TracedCall<'_>) {
+    let Some(outcome) = outcome(&call.result) else { return };
+    let mut args = [0; PARAMS];
+    let args = &mut args[..call.args.len().min(PARAMS)];
+    for (arg, its) in args.iter_mut().zip(call.args) {
+        *arg = (*its).into();
+    }
+    let (mut passed, mut count, mut buffer) = ([&[][..]; PARAMS], 0, None);
+    for (_, argument) in call.arguments() {
+        match argument {
+            Argument::Bytes(bytes) if count < PARAMS => {
+                passed[count] = bytes;
+                count += 1;
+            }
+            Argument::Buffer { offset, .. } => buffer = Some((offset, call.written())),
+            _ => {}
         }
-        _ => Vec::new(),
-    };
-    Some(CallEvent {
-        function: Cow::Borrowed(call.function.name),
-        args: call.args.iter().map(|arg| (*arg).into()).collect(),
-        passed,
+    }
+    let written = buffer.as_ref().filter(|(_, bytes)| !bytes.is_empty());
+    log.push(&Entry::Call(CallEntry {
+        function: call.function.name,
+        args,
+        passed: &passed[..count],
         outcome,
-        written,
-        redacted: false,
-    })
+        written: written.map(std::slice::from_ref).unwrap_or_default(),
+    }));
 }
 
-fn outcome(result: &CallResult) -> Option<Outcome> {
+fn push_wasi_call(log: &InstanceLog, call: &TracedWasiCall<'_>) {
+    let Some(outcome) = outcome(&call.result) else { return };
+    let passed = [&*call.passed];
+    log.push(&Entry::Call(CallEntry {
+        function: call.function,
+        args: call.args,
+        passed: if call.passed.is_empty() { &[] } else { &passed },
+        outcome,
+        written: &call.written,
+    }));
+}
+
+fn outcome(result: &CallResult) -> Option<Result<u64, &str>> {
     match result {
-        CallResult::Returned(value) => Some(Outcome::Returned(*value)),
-        CallResult::Trapped(reason) => Some(Outcome::Trapped(reason.clone())),
+        CallResult::Returned(value) => Some(Ok(*value)),
+        CallResult::Trapped(reason) => Some(Err(reason)),
         CallResult::Waits => None,
     }
 }

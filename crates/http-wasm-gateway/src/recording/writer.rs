@@ -1,37 +1,28 @@
 //! The thread that writes recordings.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
 
 use super::directory::Directory;
 use super::exchange::Finished;
+use super::queue::{Pace, Queue};
 use super::redact::Secrets;
 use super::render::{har, timestamp};
 use crate::config;
 use crate::error::StartError;
 use crate::error_text::{counted, plain};
 
-/// Exchanges that wait to be written. Further ones are dropped.
-const QUEUE: usize = 64;
-
 /// How often the log says that recordings are lost.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// Hands exchanges to the thread that writes them. The thread ends when this is dropped.
-pub(super) struct Writer {
-    queue: SyncSender<Job>,
-    dropped: Arc<AtomicU64>,
-}
+/// The thread's priority: what serves requests comes first.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
 
-enum Job {
-    Write(Box<Finished>),
-    Flush(oneshot::Sender<()>),
-}
+/// Hands exchanges to the thread that writes them. The thread ends when this is dropped.
+pub(super) struct Writer(Arc<Queue>);
 
 impl Writer {
     /// Opens the directory, and starts the thread. Without `secrets`, nothing is redacted.
@@ -39,86 +30,116 @@ impl Writer {
         let (files, bytes) = (settings.max_files.get() as usize, settings.max_bytes.0);
         let directory = Directory::open(&settings.dir.value, files, bytes)
             .map_err(|reason| StartError::System(format!("record.dir: {reason}")))?;
-        let (queue, jobs) = sync_channel(QUEUE);
-        let dropped = Arc::<AtomicU64>::default();
-        let losses = Losses { dropped: dropped.clone(), failed: 0, reported: 0, last: None };
+        let queue = Arc::<Queue>::default();
+        let (jobs, pace) = (queue.clone(), Pace::new(settings.bytes_per_second.0));
         std::thread::Builder::new()
             .name("recordings".to_owned())
-            .spawn(move || run(&jobs, directory, secrets, losses))
+            .spawn(move || run(&jobs, pace, directory, secrets.as_ref()))
             .map_err(|error| StartError::System(format!("cannot start a thread: {}", plain(&error))))?;
-        Ok(Self { queue, dropped })
+        Ok(Self(queue))
     }
 
     /// Writes an exchange soon, or drops it if too many wait.
     pub(super) fn write(&self, finished: Finished) {
-        match self.queue.try_send(Job::Write(Box::new(finished))) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.0.add(finished);
     }
 
-    /// Completes when all that was queued before has been written.
+    /// Completes when all that came before has been written.
     pub(super) async fn flush(&self) {
-        let (done, written) = oneshot::channel();
-        let mut job = Job::Flush(done);
-        loop {
-            match self.queue.try_send(job) {
-                Ok(()) => break,
-                Err(TrySendError::Full(again)) => job = again,
-                Err(TrySendError::Disconnected(_)) => return,
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let _ = written.await;
+        self.0.flush().await;
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").field("dropped", &self.dropped).finish_non_exhaustive()
+        f.debug_struct("Writer").field("dropped", &self.0.dropped()).finish_non_exhaustive()
     }
 }
 
-fn run(jobs: &Receiver<Job>, mut directory: Directory, secrets: Option<Secrets>, mut losses: Losses) {
-    for job in jobs {
-        match job {
-            Job::Write(finished) => {
-                if let Err(reason) = write(&mut directory, secrets.as_ref(), &finished) {
-                    losses.failed += 1;
-                    losses.report(Some(&reason));
+fn run(queue: &Queue, mut pace: Pace, mut directory: Directory, secrets: Option<&Secrets>) {
+    // On Linux, this is the priority of the calling thread. It doesn't matter much if it fails.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICE);
+    let mut losses = Losses { failed: 0, reported: 0, last: None };
+    loop {
+        let batch = queue.next(&pace);
+        let mut rest = &*batch.exchanges;
+        while !rest.is_empty() {
+            let (file, others) = rest.split_at(count_for_file(rest));
+            match write(&mut directory, secrets, file) {
+                Ok(bytes) => {
+                    pace.wrote(bytes);
+                    losses.report(queue.dropped(), None);
+                }
+                Err(reason) => {
+                    losses.failed += file.len() as u64;
+                    losses.report(queue.dropped(), Some(&reason));
                 }
             }
-            Job::Flush(done) => drop(done.send(())),
+            rest = others;
+            if !rest.is_empty() {
+                queue.pause(&pace);
+            }
         }
-        losses.report(None);
+        let is_last = batch.is_last;
+        batch.done();
+        if is_last {
+            return;
+        }
     }
 }
 
-fn write(directory: &mut Directory, secrets: Option<&Secrets>, finished: &Finished) -> Result<(), String> {
-    let mut har = har(finished);
+/// How much memory the logs in one file may take, unless it is that of a single exchange. Making the file takes several
+/// times as much.
+const FILE_LOGS: usize = 4 * 1024 * 1024;
+
+/// How many of these exchanges are for the next file.
+fn count_for_file(exchanges: &[Finished]) -> usize {
+    let (mut ends, mut total) = (HashMap::new(), 0);
+    let fits = |exchange: &&Finished| {
+        for part in &exchange.parts {
+            let known = ends.entry(Arc::as_ptr(&part.log)).or_insert(0);
+            let more = part.end().at.saturating_sub(*known);
+            (*known, total) = (*known + more, total + more);
+        }
+        total <= FILE_LOGS
+    };
+    exchanges.iter().take_while(fits).count().max(1)
+}
+
+/// Writes exchanges to a file. Returns its size.
+fn write(
+    directory: &mut Directory,
+    secrets: Option<&Secrets>,
+    exchanges: &[Finished],
+) -> Result<u64, String> {
+    let Some(first) = exchanges.first() else { return Ok(0) };
+    let mut har = har(exchanges);
     if let Some(secrets) = secrets {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| error.to_string())?;
-        secrets.redact(&mut har, finished, key);
+        secrets.redact(&mut har, exchanges, key);
     }
     let content = serde_json::to_vec(&har).map_err(|error| error.to_string())?;
-    directory.write(&timestamp(finished.began), &content).map_err(|error| plain(&error))?;
-    Ok(())
+    directory.write(&timestamp(first.began), &content).map_err(|error| plain(&error))?;
+    Ok(content.len() as u64)
 }
 
 /// Recordings that were lost, and when the log last said so.
 struct Losses {
-    dropped: Arc<AtomicU64>,
     failed: u64,
     reported: u64,
     last: Option<Instant>,
 }
 
 impl Losses {
-    fn report(&mut self, reason: Option<&str>) {
-        let dropped = self.dropped.load(Ordering::Relaxed);
+    fn report(&mut self, dropped: u64, reason: Option<&str>) {
         let total = dropped + self.failed;
         if total == self.reported || self.last.is_some_and(|last| last.elapsed() < WARN_EVERY) {
             return;
@@ -131,7 +152,8 @@ impl Losses {
             None => tracing::warn!(
                 dropped,
                 failed = self.failed,
-                "{lost} lost: exchanges end faster than they can be written; lower `record.sample`"
+                "{lost} lost: exchanges end faster than they may be written; lower `record.sample`, or raise \
+                 `record.bytes_per_second`"
             ),
         }
     }

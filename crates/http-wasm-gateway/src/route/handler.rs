@@ -148,29 +148,34 @@ impl Handler {
         abandoned: &Abandoned,
         inspection: Option<&Inspection>,
     ) -> Response<BoxBody> {
-        let recorded = self.recorded.as_ref().filter(|_| inspection.is_none()).and_then(|recorded| {
+        let recorded = self.recorded.as_ref().and_then(|recorded| {
             let client = &inbound.client;
             let exchange = recorded.recorder.begin(&mut inbound.request, client.addr, client.tls)?;
             Some((exchange, &recorded.chain))
         });
         if let Some((exchange, chain)) = recorded {
-            return self.record(inbound, record, abandoned, chain, &exchange).await;
+            return self.record(inbound, record, abandoned, chain, (&exchange, inspection)).await;
         }
         let observer = self.observer(inbound, record, abandoned, None);
         let (request, client) = (inbound.take(), inbound.client.addr);
         let response = self.chain.call_observed(request, Some(client), observer, |request| {
             inbound.request = request;
-            async {
-                let Some(inspection) = inspection else {
-                    return Ok::<_, Infallible>(self.next.respond(inbound).await);
-                };
-                inspection.request(Side::Next, &mut inbound.request);
-                let mut response = self.next.respond(inbound).await;
-                inspection.response(Side::Next, &mut response);
-                Ok(response)
-            }
+            async { Ok::<_, Infallible>(self.next_inspected(inbound, inspection).await) }
         });
         let Ok(response) = response.await;
+        response
+    }
+
+    /// The next handler's response.
+    async fn next_inspected(
+        &self,
+        inbound: &mut Inbound,
+        inspection: Option<&Inspection>,
+    ) -> Response<BoxBody> {
+        let Some(inspection) = inspection else { return self.next.respond(inbound).await };
+        inspection.request(Side::Next, &mut inbound.request);
+        let mut response = self.next.respond(inbound).await;
+        inspection.response(Side::Next, &mut response);
         response
     }
 
@@ -182,7 +187,7 @@ impl Handler {
         record: Option<&'a Arc<RequestRecord>>,
         abandoned: &'a Abandoned,
         chain: &'a Chain,
-        exchange: &'a ExchangeRecorder,
+        (exchange, inspection): (&'a ExchangeRecorder, Option<&'a Inspection>),
     ) -> Pin<Box<dyn Future<Output = Response<BoxBody>> + Send + 'a>> {
         let observer = self.observer(inbound, record, abandoned, Some(exchange));
         Box::pin(async move {
@@ -191,7 +196,7 @@ impl Handler {
                 exchange.passed(&mut request);
                 inbound.request = request;
                 async {
-                    let mut response = self.next.respond(inbound).await;
+                    let mut response = self.next_inspected(inbound, inspection).await;
                     exchange.came_back(&mut response);
                     Ok::<_, Infallible>(response)
                 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::trace::{TraceEvent, Tracer};
+use crate::trace::{InstanceTracer, TraceEvent, Tracer};
 
 /// The embedding program's tracer.
 #[derive(Clone)]
@@ -26,32 +26,30 @@ impl Hook {
     fn number(&self) -> u64 {
         self.0.instances.fetch_add(1, Ordering::Relaxed)
     }
-
-    fn is_done(&self, instance: u64) -> bool {
-        self.0.tracer.is_done(instance)
-    }
-
-    fn event(&self, instance: u64, event: &TraceEvent<'_>) {
-        self.0.tracer.event(instance, event);
-    }
 }
 
 /// An instance that is followed. When this is dropped, so is the instance.
 pub(crate) struct TracedInstance {
     hook: Hook,
     number: u64,
+    /// What follows only this instance, in place of the tracer.
+    own: Option<Box<dyn InstanceTracer>>,
 }
 
 impl TracedInstance {
     /// A new instance.
     pub(crate) fn new(hook: &Hook) -> Self {
-        let traced = Self { hook: hook.clone(), number: hook.number() };
+        let number = hook.number();
+        let traced = Self { hook: hook.clone(), number, own: hook.0.tracer.follow(number) };
         traced.event(&TraceEvent::Created);
         traced
     }
 
     pub(crate) fn event(&self, event: &TraceEvent<'_>) {
-        self.hook.event(self.number, event);
+        match &self.own {
+            Some(own) => own.event(event),
+            None => self.hook.0.tracer.event(self.number, event),
+        }
     }
 
     /// Whether the tracer wants to know what the guest does at each tick.
@@ -61,7 +59,7 @@ impl TracedInstance {
 
     /// Whether the tracer wants it to be replaced.
     pub(crate) fn is_done(&self) -> bool {
-        self.hook.is_done(self.number)
+        self.own.as_ref().is_some_and(|own| own.is_done())
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn linker<H: Host>(
 ) -> wasmtime::Result<Linker<State<H>>> {
     let mut linker = Linker::<State<H>>::new(engine);
     add_hostcalls(&mut linker, shared)?;
-    wasi::add_to_linker(&mut linker, wasi)?;
+    wasi::add_to_linker(&mut linker, wasi, shared.hook.is_some())?;
     Ok(linker)
 }
 

@@ -34,7 +34,7 @@ fn traced(wat: &str, host: InMemoryHost) -> Vec<String> {
         let text = match event {
             TraceEvent::HostCall(call) => {
                 let written = call.written().escape_ascii().to_string();
-                format!("{call} wrote {written:?} note {:?}", call.note.as_deref().unwrap_or_default())
+                format!("{call} wrote {written:?} note {:?}", call.note().as_deref().unwrap_or_default())
             }
             TraceEvent::Returned { phase, proceeds, req_ctx, error, .. } => {
                 format!("{phase} returned {proceeds} {req_ctx} {}", error.is_some())

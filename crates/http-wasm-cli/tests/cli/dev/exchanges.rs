@@ -1,6 +1,7 @@
 //! Exchanges as they are kept and shown.
 
 use super::{Dev, Project, answers, status};
+use crate::support::{eventually, run};
 
 /// Sets `x-user` on requests and `x-checked` on responses, after a line on stderr; traps for `/trap`, and answers
 /// `/deny` itself without reading the body.
@@ -136,4 +137,23 @@ async fn a_project_of_new_needs_no_arguments() {
     assert_eq!(dev.status().await, 401);
     let allowed = dev.send("GET / HTTP/1.1\r\nauthorization: Bearer s3cret", "").await;
     assert!(status(&allowed) == 200 && allowed.contains(r#"["x-user","ann"]"#), "{allowed}");
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_recorded_is_shown_too_and_replays() {
+    let project = filter();
+    let recordings = project.path("recordings");
+    let dir = recordings.to_str().unwrap();
+    let dev = Dev::of(&project, &["--record", dir, "--record-unredacted"]);
+    assert_eq!(status(&dev.send("GET /trap HTTP/1.1", "").await), 500);
+    let kept = dev.exchange(1).await;
+    assert!(lines(&kept).join("\n").contains("get_uri(buf: 100 bytes) = \"/trap\""), "{kept}");
+    let file = eventually(async || {
+        let files = std::fs::read_dir(&recordings).ok()?.map(|entry| entry.unwrap().path());
+        files.into_iter().find(|file| file.extension().is_some_and(|extension| extension == "har"))
+    })
+    .await;
+    let replayed = run(&["replay", file.to_str().unwrap()]);
+    let shown = String::from_utf8_lossy(&replayed.stdout);
+    assert!(shown.contains("the guest failed: ") && shown.contains("everything is as recorded"), "{shown}");
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::config::read::{Context, Located, Node, Size, Value, choice, section};
 
 /// Recordings of exchanges on routes with guests, except `ext_proc`, for `http-wasm replay`: HAR files that also
-/// contain what the guests did. Each file has everything that the guest's instance lived through, and so contains data
+/// contain what the guests did. Each file has everything that the guests' instances lived through, and so contains data
 /// of other clients, too.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
@@ -30,6 +30,8 @@ pub struct Record {
     pub max_files: NonZeroU32,
     /// Maximum size of all files together. The oldest are removed.
     pub max_bytes: Size,
+    /// How much is written per second at most. If exchanges end faster, some are not recorded, which the log says.
+    pub bytes_per_second: Size,
     /// How much of each body is kept: the client's and the next handler's, of the request and of the response. Bytes
     /// that a guest reads or writes are part of what it did, and count as `log_bytes`.
     pub body_bytes: Size,
@@ -56,6 +58,7 @@ impl Default for Record {
             sample: 1.0,
             max_files: NonZeroU32::new(1000).expect("1000 is not 0"),
             max_bytes: Size(256 * 1024 * 1024),
+            bytes_per_second: Size(8 * 1024 * 1024),
             body_bytes: Size(64 * 1024),
             log_bytes: Size(2 * 1024 * 1024),
             memory: Size(64 * 1024 * 1024),
@@ -67,8 +70,8 @@ impl Default for Record {
 
 section! {
     Record {
-        dir, exchanges, sample, max_files, max_bytes, body_bytes, log_bytes, memory, redact_headers,
-        unredacted
+        dir, exchanges, sample, max_files, max_bytes, bytes_per_second, body_bytes, log_bytes, memory,
+        redact_headers, unredacted
     }
     need [("dir", r#"dir = "recordings""#)]
 }

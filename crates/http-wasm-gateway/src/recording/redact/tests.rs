@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::*;
 use crate::recording::exchange::Part as GuestPart;
@@ -21,32 +21,19 @@ fn call(function: &'static str, passed: &[&str], written: &[&str]) -> Event {
 
 /// What becomes of these events and headers, for a guest with this configuration and environment.
 fn redacted(config: &str, env: &[&str], headers: &[(&str, &str)], events: Vec<Event>) -> Har {
-    let memory = Memory::new(usize::MAX);
     let origin = GuestOrigin {
         name: "g".to_owned(),
         path: None,
         sha256: String::new(),
         deadline: Duration::from_secs(1),
-        has_mounts: false,
         secrets: GuestSecrets {
             config: config.as_bytes().to_vec(),
             values: env.iter().map(ToString::to_string).collect(),
         },
     };
-    let log = InstanceLog::new(Arc::new(origin), memory.clone(), usize::MAX);
-    let finished = Finished {
-        began: SystemTime::UNIX_EPOCH,
-        took: Duration::ZERO,
-        client_addr: "127.0.0.1:1".parse().unwrap(),
-        is_tls: false,
-        request_id: None,
-        client: Default::default(),
-        next: Default::default(),
-        parts: vec![GuestPart { log, from: 0, end: None }],
-        guest_failed: false,
-        memory,
-        held: 0,
-    };
+    let log = InstanceLog::new(Arc::new(origin), 0, Memory::new(usize::MAX), usize::MAX);
+    let mut finished = Finished::empty();
+    finished.parts.push(GuestPart::new(Arc::new(log), 0));
     let pair = |(name, value): &(&str, &str)| HarPair { name: name.to_string(), value: value.to_string() };
     let request = HarRequest {
         method: "GET".to_owned(),
@@ -56,6 +43,7 @@ fn redacted(config: &str, env: &[&str], headers: &[(&str, &str)], events: Vec<Ev
         headers: headers.iter().map(pair).collect(),
         query_string: Vec::new(),
         post_data: Some(HarContent::new(b"the key is s3cret-token-9!\xff", 27, "")),
+        trailers: Vec::new(),
         headers_size: -1,
         body_size: 0,
     };
@@ -67,24 +55,27 @@ fn redacted(config: &str, env: &[&str], headers: &[(&str, &str)], events: Vec<Ev
         cache: serde_json::Value::Null,
         timings: serde_json::Value::Null,
         comment: None,
+        exchange: None,
+        side: None,
         client_address: None,
         request_id: None,
     };
     let guest = GuestRecord {
         name: "g".to_owned(),
+        instance: 0,
         file: None,
         sha256: String::new(),
         deadline_ms: 1000,
         not_replayable: None,
         events,
     };
-    let recorded = Some(Recorded { version: 1, redacted: false, guests: vec![guest] });
+    let recorded = Some(Recorded { version: 2, redacted: false, guests: vec![guest] });
     let log =
         HarLog { version: String::new(), creator: serde_json::Value::Null, entries: vec![entry], recorded };
     let mut har = Har { log };
     let settings = config::Record::default();
     let secrets = Secrets::new(&settings, &[]);
-    secrets.redact(&mut har, &finished, [7; 32]);
+    secrets.redact(&mut har, &[finished], [7; 32]);
     har
 }
 

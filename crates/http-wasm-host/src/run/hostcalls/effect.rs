@@ -7,7 +7,7 @@ use crate::exchange::{can_be_name, has_no_effect};
 use crate::trace::{Argument, CallResult, TracedCall};
 
 /// The note on a call. `found` is whether the header to remove exists.
-pub(super) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, str>> {
+pub(crate) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, str>> {
     let result = match call.result {
         CallResult::Returned(result) => result,
         CallResult::Trapped(_) => return likely_cause(call),

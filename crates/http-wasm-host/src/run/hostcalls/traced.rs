@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use wasmtime::Caller;
 
-use super::effect;
 use crate::abi::{FUNCTIONS, Features, HeaderKind, Phase};
 use crate::error::Reason;
 use crate::host::Host;
@@ -108,8 +107,7 @@ impl OnHostCall for Hook {
         let traced = caller.data_mut().traced.take();
         let memory = memory::split(caller).map_or(&[][..], |(memory, _)| &*memory);
         let name = name.as_deref();
-        let mut call = TracedCall { function, args, phase, features, result, took, note: None, memory, name };
-        call.note = effect::note(&call, found);
+        let call = TracedCall { function, args, phase, features, result, took, memory, name, found };
         if let Some(traced) = &traced {
             traced.event(&TraceEvent::HostCall(call));
         }

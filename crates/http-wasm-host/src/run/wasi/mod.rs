@@ -18,6 +18,7 @@ mod strings;
 #[cfg(test)]
 mod tests;
 mod traced;
+mod traced_files;
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -28,7 +29,6 @@ pub use self::config::{Mount, WasiConfig};
 pub(crate) use self::state::{HasWasi, WasiState};
 
 use self::errno::{Answer, Errno};
-use self::files::Files;
 use self::state::Call;
 use self::strings::Strings;
 use crate::abi::WASI_MODULE as MODULE;
@@ -38,19 +38,23 @@ use crate::run::suspend::{self, WaitsFor};
 /// The functions that may have to wait. Their imports get a shim (see [`crate::run::suspend`]).
 pub(crate) const SUSPENDING: [(&str, &str); 1] = [(MODULE, "poll_oneoff")];
 
-/// Registers preview 1, with what `config` grants.
-pub(crate) fn add_to_linker<T: HasWasi>(linker: &mut Linker<T>, config: &WasiConfig) -> wasmtime::Result<()> {
+/// Registers preview 1, with what `config` grants. Calls are traced if `traces_files`; those that have nothing to do with
+/// files are in any case, if there is a tracer.
+pub(crate) fn add_to_linker<T: HasWasi>(
+    linker: &mut Linker<T>,
+    config: &WasiConfig,
+    traces_files: bool,
+) -> wasmtime::Result<()> {
     if !config.needs_async() {
         absent::add_to_linker(linker)?;
         add_stdio(linker)?;
         return add_fileless(linker, config);
     }
-    wasmtime_wasi::p1::wasi_snapshot_preview1::add_to_linker(linker, |data: &mut T| {
-        let (wasi, log, _) = data.wasi();
-        // A store that was created with a different configuration from its linker's has no files.
-        let none = || Box::new(Files::none());
-        wasi.files.get_or_insert_with(none).ctx(log)
-    })?;
+    if traces_files {
+        traced_files::add_to_linker(linker)?;
+        return add_fileless(linker, config);
+    }
+    wasmtime_wasi::p1::wasi_snapshot_preview1::add_to_linker(linker, files::of)?;
     linker.allow_shadowing(true);
     let added = add_fileless(linker, config);
     linker.allow_shadowing(false);

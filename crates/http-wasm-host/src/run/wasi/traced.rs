@@ -63,9 +63,9 @@ fn event<T: HasWasi>(
                 written.push((offset, bytes));
             }
         }
-        if let ("fd_write", &[_, iovs, count, nwritten]) = (function, args) {
-            passed = gathered(memory, iovs as u32, count as u32, nwritten as u32).unwrap_or_default();
-        }
+    }
+    if let CallResult::Returned(errno) = result {
+        passed = passed_to(function, args, memory, errno == 0);
     }
     if let Some(traced) = data.traced() {
         let call = TracedWasiCall { function, args, result, passed, written };
@@ -81,9 +81,20 @@ fn ranges_of(function: &str, args: &[u64], memory: &[u8]) -> Vec<(u32, u32)> {
         "clock_time_get" => vec![(at(2), 8)],
         "clock_res_get" => vec![(at(1), 8)],
         "random_get" => vec![(at(0), at(1))],
-        "fd_write" | "fd_read" => vec![(at(3), 4)],
+        "fd_write" => vec![(at(3), 4)],
+        "fd_pwrite" => vec![(at(4), 4)],
+        "fd_read" => read(memory, at(1), at(2), at(3)),
+        "fd_pread" => read(memory, at(1), at(2), at(4)),
+        "fd_readdir" => vec![(at(1), number(memory, at(4)).unwrap_or_default()), (at(4), 4)],
         "fd_fdstat_get" => vec![(at(1), 24)],
         "fd_filestat_get" => vec![(at(1), 64)],
+        "fd_prestat_get" => vec![(at(1), 8)],
+        "fd_prestat_dir_name" => vec![(at(1), at(2))],
+        "fd_seek" => vec![(at(3), 8)],
+        "fd_tell" => vec![(at(1), 8)],
+        "path_filestat_get" => vec![(at(4), 64)],
+        "path_open" => vec![(at(8), 4)],
+        "path_readlink" => vec![(at(3), number(memory, at(5)).unwrap_or_default()), (at(5), 4)],
         "poll_oneoff" => {
             let events = number(memory, at(3)).unwrap_or_default();
             vec![(at(1), events.saturating_mul(EVENT)), (at(3), 4)]
@@ -94,6 +105,42 @@ fn ranges_of(function: &str, args: &[u64], memory: &[u8]) -> Vec<(u32, u32)> {
 
 fn number(memory: &[u8], at: u32) -> Option<u32> {
     slice(memory, at, 4).and_then(|bytes| field(bytes, 0)).map(u32::from_le_bytes).ok()
+}
+
+/// The parts of buffers that a call has read into, and the place of their length.
+fn read(memory: &[u8], iovs: u32, count: u32, nread: u32) -> Vec<(u32, u32)> {
+    let Some(mut left) = number(memory, nread) else { return Vec::new() };
+    let mut ranges = Vec::new();
+    for iov in (0..count).map(|n| iovs.wrapping_add(n.wrapping_mul(IOVEC))) {
+        let iov = number(memory, iov).zip(number(memory, iov.wrapping_add(4)));
+        let Some((offset, len)) = iov.filter(|_| left > 0) else { break };
+        ranges.push((offset, len.min(left)));
+        left -= len.min(left);
+    }
+    ranges.push((nread, 4));
+    ranges
+}
+
+/// The bytes that a guest has passed: what was written, or the paths, a NUL between two of them.
+fn passed_to(function: &str, args: &[u64], memory: &[u8], succeeded: bool) -> Vec<u8> {
+    let path = |at: usize| match args.get(at..at + 2) {
+        Some(&[offset, len]) => slice(memory, offset as u32, len as u32).unwrap_or_default(),
+        _ => &[],
+    };
+    let paths: &[usize] = match (function, args) {
+        ("fd_write", &[_, iovs, count, nwritten]) | ("fd_pwrite", &[_, iovs, count, _, nwritten])
+            if succeeded =>
+        {
+            return gathered(memory, iovs as u32, count as u32, nwritten as u32).unwrap_or_default();
+        }
+        ("path_create_directory" | "path_readlink" | "path_remove_directory" | "path_unlink_file", _) => &[1],
+        ("path_filestat_get" | "path_filestat_set_times" | "path_open", _) => &[2],
+        ("path_link", _) => &[2, 5],
+        ("path_rename", _) => &[1, 4],
+        ("path_symlink", _) => &[0, 3],
+        _ => return Vec::new(),
+    };
+    paths.iter().map(|at| path(*at)).collect::<Vec<_>>().join(&0)
 }
 
 /// The bytes that `fd_write` has accepted.

@@ -195,7 +195,7 @@ fn every_function_of_preview_1_has_the_signature_in_wasmtime() {
     };
     let mut guest = Guest::new(&WasiConfig::default(), &[], "");
     let mut linker = Linker::<Data>::new(engine.wasm());
-    add_to_linker(&mut linker, &WasiConfig::default()).unwrap();
+    add_to_linker(&mut linker, &WasiConfig::default(), false).unwrap();
     guest.store = Store::new(engine.wasm(), guest.store.into_data());
     assert_eq!(signatures(&linker, &mut guest.store), wasmtime_wasi);
     assert_eq!(wasmtime_wasi.len(), 46);

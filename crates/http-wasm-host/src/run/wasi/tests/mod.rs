@@ -75,7 +75,7 @@ impl Guest {
         store.epoch_deadline_callback(suspend::on_epoch);
         store.set_epoch_deadline(u64::MAX / 2);
         let mut linker = Linker::new(engine.wasm());
-        add_to_linker(&mut linker, config).unwrap();
+        add_to_linker(&mut linker, config, false).unwrap();
         let instance = block_on(linker.instantiate_async(&mut store, &module)).unwrap();
         Self { engine, store, instance }
     }

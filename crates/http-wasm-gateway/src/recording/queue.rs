@@ -1,0 +1,228 @@
+//! The exchanges that wait to be written.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::exchange::Finished;
+
+/// If so much waits, it is written even if the last file is recent.
+const FILE_BYTES: usize = 1024 * 1024;
+
+/// How much may wait. Further exchanges are dropped.
+const MAX_BYTES: usize = 8 * FILE_BYTES;
+
+/// How much time there is between files with less.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Collects exchanges for one thread that writes them, several to a file.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct Waiting {
+    exchanges: Vec<Finished>,
+    bytes: usize,
+    /// Those who want to know when what waits now has been written.
+    flushes: Vec<oneshot::Sender<()>>,
+    is_closed: bool,
+}
+
+/// What is to be written now.
+pub(super) struct Batch {
+    pub(super) exchanges: Vec<Finished>,
+    flushes: Vec<oneshot::Sender<()>>,
+    /// Nothing else will come.
+    pub(super) is_last: bool,
+}
+
+impl Queue {
+    /// Adds an exchange, or drops it if too many wait.
+    pub(super) fn add(&self, finished: Finished) {
+        let size = finished.size();
+        let mut waiting = self.lock();
+        let is_first = waiting.exchanges.is_empty();
+        if !is_first && waiting.bytes + size > MAX_BYTES {
+            drop(waiting);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let was_less = waiting.bytes < FILE_BYTES;
+        waiting.exchanges.push(finished);
+        waiting.bytes += size;
+        let is_enough = was_less && waiting.bytes >= FILE_BYTES;
+        drop(waiting);
+        // Waking a thread takes longer than the rest.
+        if is_first || is_enough {
+            self.changed.notify_one();
+        }
+    }
+
+    /// How many exchanges were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Completes when all that was added before has been written.
+    pub(super) async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        {
+            let mut waiting = self.lock();
+            if waiting.is_closed {
+                return;
+            }
+            waiting.flushes.push(done);
+        }
+        self.changed.notify_one();
+        let _ = written.await;
+    }
+
+    /// Nothing will be added any more.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits for what is to be written.
+    pub(super) fn next(&self, pace: &Pace) -> Batch {
+        let mut waiting = self.lock();
+        while let Some(time) = waiting.time_left(pace) {
+            waiting = match time {
+                None => self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Some(time) => {
+                    let waited = self.changed.wait_timeout(waiting, time);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        let Waiting { exchanges, flushes, is_closed, .. } = std::mem::take(&mut *waiting);
+        waiting.is_closed = is_closed;
+        Batch { exchanges, flushes, is_last: is_closed }
+    }
+
+    /// Waits until another file may be written, or until somebody waits for that.
+    pub(super) fn pause(&self, pace: &Pace) {
+        let mut waiting = self.lock();
+        while !waiting.is_urgent() {
+            let left = pace.allowed.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.changed.wait_timeout(waiting, left);
+            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Whether somebody waits until all is written.
+    fn is_urgent(&self) -> bool {
+        self.is_closed || !self.flushes.is_empty()
+    }
+
+    /// How long to wait before what is there is written: `Some(None)` if it is nothing, `None` if it is time.
+    #[expect(clippy::option_option, reason = "as described")]
+    fn time_left(&self, pace: &Pace) -> Option<Option<Duration>> {
+        if self.is_urgent() {
+            return None;
+        }
+        if self.exchanges.is_empty() {
+            return Some(None);
+        }
+        let due = if self.bytes >= FILE_BYTES { pace.allowed } else { pace.allowed.max(pace.due) };
+        let left = due.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(Some(left))
+    }
+}
+
+impl Batch {
+    /// Tells those who wait for it that it has been written.
+    pub(super) fn done(self) {
+        for flush in self.flushes {
+            // Nobody waits any more if it fails.
+            let _ = flush.send(());
+        }
+    }
+}
+
+/// When the next file may be written.
+pub(super) struct Pace {
+    bytes_per_second: u64,
+    /// For a small one.
+    due: Instant,
+    /// For any.
+    allowed: Instant,
+}
+
+impl Pace {
+    pub(super) fn new(bytes_per_second: u64) -> Self {
+        let now = Instant::now();
+        Self { bytes_per_second, due: now, allowed: now }
+    }
+
+    /// A file of this size has been written.
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        let now = Instant::now();
+        let millis = bytes.saturating_mul(1000) / self.bytes_per_second.max(1);
+        self.due = now + EVERY;
+        self.allowed = now + Duration::from_millis(millis.min(60_000));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_now(waiting: &Waiting, pace: &Pace) -> bool {
+        waiting.time_left(pace).is_none()
+    }
+
+    #[test]
+    fn an_exchange_is_written_at_once_if_no_file_is_recent_and_otherwise_with_others() {
+        let mut pace = Pace::new(FILE_BYTES as u64);
+        let exchanges = vec![Finished::empty()];
+        let mut waiting = Waiting { bytes: exchanges[0].size(), exchanges, ..Waiting::default() };
+        assert!(is_now(&waiting, &pace));
+        pace.due = Instant::now() + Duration::from_secs(3600);
+        assert!(!is_now(&waiting, &pace));
+        waiting.bytes = FILE_BYTES;
+        assert!(is_now(&waiting, &pace), "that is enough for a file");
+        pace.allowed = pace.due;
+        assert!(!is_now(&waiting, &pace), "nothing more may be written");
+        waiting.is_closed = true;
+        assert!(is_now(&waiting, &pace));
+    }
+
+    #[test]
+    fn what_is_written_per_second_is_limited() {
+        let mut pace = Pace::new(1000);
+        let before = Instant::now();
+        pace.wrote(30_000);
+        assert!(pace.allowed >= before + Duration::from_secs(30) && pace.due >= before + EVERY);
+        assert!(pace.due < pace.allowed);
+    }
+
+    #[test]
+    fn what_is_too_much_is_dropped_and_counted() {
+        let queue = Queue::default();
+        let size = Finished::empty().size();
+        for _ in 0..MAX_BYTES / size + 3 {
+            queue.add(Finished::empty());
+        }
+        assert_eq!(queue.dropped(), 3);
+        let batch = queue.next(&Pace::new(1));
+        assert_eq!((batch.exchanges.len(), batch.is_last), (MAX_BYTES / size, false));
+        queue.close();
+        assert!(queue.next(&Pace::new(1)).is_last);
+    }
+}
