@@ -72,8 +72,8 @@ fn text(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&both).into_owned())
 }
 
-/// A recording of the guest's failure, in this directory.
-async fn recorded(guest: &str, dir: &TempDir, args: &[&str]) -> PathBuf {
+/// A server, and its recording of the guest's failure, in this directory.
+async fn recorded(guest: &str, dir: &TempDir, args: &[&str]) -> (Server, PathBuf) {
     let recordings_dir = dir.path().join("recordings");
     let dir = recordings_dir.to_str().expect("text");
     let server = Server::start(
@@ -83,13 +83,14 @@ async fn recorded(guest: &str, dir: &TempDir, args: &[&str]) -> PathBuf {
         let answer = post(&server).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{answer}");
     }
-    eventually(async || recordings(&recordings_dir).last().cloned()).await
+    let file = eventually(async || recordings(&recordings_dir).last().cloned()).await;
+    (server, file)
 }
 
 #[tokio::test]
 async fn a_failure_is_recorded_without_secrets_and_fails_again_in_the_same_way() {
     let (guest, dir) = (guest(FAILS_AT_THE_THIRD), TempDir::new().expect("a directory"));
-    let file = recorded(path(&guest), &dir, &[]).await;
+    let (_server, file) = recorded(path(&guest), &dir, &[]).await;
     assert_eq!(recordings(file.parent().expect("a directory")).len(), 1, "only the failure is kept");
     let written = std::fs::read_to_string(&file).expect("a recording");
     for secret in ["s3cr3t", "t0ken", "p4ssw0rd"] {
@@ -113,7 +114,7 @@ async fn a_failure_is_recorded_without_secrets_and_fails_again_in_the_same_way()
 #[tokio::test]
 async fn another_guest_is_compared_call_by_call() {
     let (guest, dir) = (guest(FAILS_AT_THE_THIRD), TempDir::new().expect("a directory"));
-    let file = recorded(path(&guest), &dir, &["--record-unredacted"]).await;
+    let (_server, file) = recorded(path(&guest), &dir, &["--record-unredacted"]).await;
     let file = file.to_str().expect("text");
     assert!(std::fs::read_to_string(file).expect("a recording").contains("s3cr3t-t0ken-1"));
     // It doesn't fail, sets another header, and reads a header that the recorded guest didn't read.
@@ -152,7 +153,7 @@ async fn another_guest_is_compared_call_by_call() {
 #[tokio::test]
 async fn all_exchanges_are_recorded_if_that_is_wanted_and_replay_with_the_next_handlers_response() {
     let (guest, dir) = (guest(FAILS_AT_THE_THIRD), TempDir::new().expect("a directory"));
-    let file = recorded(path(&guest), &dir, &["--record-exchanges", "all"]).await;
+    let (_server, file) = recorded(path(&guest), &dir, &["--record-exchanges", "all"]).await;
     // What ends within a second of a file is written to the next one. A busy machine may take longer.
     let files = eventually(async || {
         let files = recordings(file.parent().expect("a directory"));
