@@ -239,10 +239,12 @@ async fn exchange(server: &Server, pieces: usize) -> (usize, Vec<u8>, bool) {
         let _ = sending.write_all(head.as_bytes()).await;
         for _ in 0..pieces {
             if sending.write_all(piece.as_bytes()).await.is_err() {
-                return;
+                return sending;
             }
         }
         let _ = sending.write_all(b"0\r\n\r\n").await;
+        // To drop it would half-close the connection.
+        sending
     });
     let (mut head, mut last, mut counted) = (Vec::new(), Vec::new(), 0);
     let mut buffer = vec![0; 1 << 20];
