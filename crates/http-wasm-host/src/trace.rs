@@ -1,4 +1,4 @@
-//! Following what guests do, call by call.
+//! Tracing of guests, call by call.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,11 +8,12 @@ use crate::abi::{BodyKind, Features, Function, HeaderKind, Phase, ValueType};
 use crate::error::Error;
 use crate::run::hostcalls::effect;
 
-/// Follows what the instances of a guest do, call by call: for tools that show or record it. A guest without a tracer
+/// Traces the instances of a guest, call by call, for tools that show or record what it does. A guest without a tracer
 /// has no overhead; see [`GuestBuilder::trace`](crate::GuestBuilder::trace).
 ///
-/// The events of one instance come in order, from its creation on, and never two at once. Those of different instances,
-/// which have different numbers, may come at the same time. It is called on the request's path, so it must not block.
+/// The events of one instance arrive in order, from its creation on, and never concurrently. Those of different
+/// instances, which have different numbers, may arrive concurrently. The tracer is called while a request is processed,
+/// so it must not block.
 ///
 /// A closure is a tracer:
 ///
@@ -43,30 +44,30 @@ use crate::run::hostcalls::effect;
 /// # Ok::<(), http_wasm_host::LoadError>(())
 /// ```
 pub trait Tracer: Send + Sync + 'static {
-    /// Something happened in the instance with this number, which is unique among those of the guest.
+    /// Called for each event of the instance with this number, which is unique within the guest.
     fn event(&self, instance: u64, event: &TraceEvent<'_>);
 
-    /// Returns whether there are [`Ticked`](TraceEvent::Ticked) events. By default, there are none: making them takes
-    /// time. Calls that run [without a fiber](crate::EngineBuilder::yields_always) have few.
+    /// Returns whether there are [`Ticked`](TraceEvent::Ticked) events. By default, there are none, since creating them
+    /// takes time. Calls that run [without a fiber](crate::EngineBuilder::yields_always) have few.
     fn wants_ticks(&self) -> bool {
         false
     }
 
     /// Returns what gets the events of the new instance with this number in place of this tracer. By default, nothing
-    /// does. A tracer that keeps something for each instance uses it, so that it needn't look that up at each event.
+    /// does. Use it for state of each instance, to avoid a look-up at each event.
     fn follow(&self, instance: u64) -> Option<Box<dyn InstanceTracer>> {
         let _ = instance;
         None
     }
 }
 
-/// Follows one instance of a guest. See [`Tracer::follow`].
+/// Traces one instance of a guest. See [`Tracer::follow`].
 pub trait InstanceTracer: Send + Sync + 'static {
-    /// Something happened in the instance.
+    /// Called for each event of the instance.
     fn event(&self, event: &TraceEvent<'_>);
 
-    /// Returns whether the instance, which has just served a request, is dropped instead of serving others. By default
-    /// it isn't. A recorder uses it to begin a new record.
+    /// Returns whether to drop the instance, which has just served a request, instead of reusing it. By default, it is
+    /// reused. A recorder uses this to begin a new recording.
     fn is_done(&self) -> bool {
         false
     }
@@ -78,13 +79,13 @@ impl<F: Fn(u64, &TraceEvent<'_>) + Send + Sync + 'static> Tracer for F {
     }
 }
 
-/// What happens in an instance.
+/// An event of an instance.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TraceEvent<'a> {
-    /// It is created; what it does until [`Started`](Self::Started) is its start-up.
+    /// The instance is created; everything up to [`Started`](Self::Started) is its start-up.
     Created,
-    /// Its start-up is over.
+    /// The start-up has ended.
     Started {
         /// Why it failed, if it did.
         error: Option<&'a Error>,
@@ -95,36 +96,37 @@ pub enum TraceEvent<'a> {
         phase: Phase,
         /// The host's [`trace_id`](crate::LocalHost::trace_id).
         trace_id: u64,
-        /// What `handle_response` gets: the guest's own value from `handle_request`. 0 for `handle_request`.
+        /// The argument of `handle_response` that the guest returned from `handle_request`. 0 for `handle_request`.
         req_ctx: u32,
-        /// What `handle_response` gets: whether the next handler gave no response.
+        /// The argument of `handle_response` that says whether the next handler returned no response.
         is_error: bool,
     },
     /// The guest has called a function of the ABI.
     HostCall(TracedCall<'a>),
     /// The guest has called a function of WASI.
     WasiCall(TracedWasiCall<'a>),
-    /// A tick of the engine's clock, every 2 ms, has come while the guest computed: the functions on its stack,
-    /// innermost first. The guest notices a tick where it next enters a function or begins another round of a loop.
+    /// The functions on the guest's stack, innermost first, at a tick of the engine's clock, which ticks every 2 ms
+    /// while the guest computes. The guest notices a tick when it next enters a function or begins another iteration of
+    /// a loop.
     Ticked {
         /// Their names, or numbers if the module has no names.
         stack: Vec<String>,
     },
-    /// A memory or a table of the guest is created, or grows if that is granted.
+    /// A memory or a table of the guest is created, or grows if this is granted.
     Growth(TracedGrowth),
-    /// The growth of a memory or table that was granted last has failed: the system has no memory.
+    /// The last granted growth of a memory or table has failed, because the system is out of memory.
     GrowthFailed,
-    /// The function that was entered last has returned or failed.
+    /// The last entered function has returned or failed.
     Returned {
         /// Which of the two.
         phase: Phase,
-        /// Whether the request goes on to the next handler.
+        /// Whether the request is passed on to the next handler.
         proceeds: bool,
         /// The guest's own value for `handle_response`.
         req_ctx: u32,
         /// Why it failed, if it did.
         error: Option<&'a Error>,
-        /// How long it took, with what the guest waited for.
+        /// The duration, including waits.
         took: Duration,
     },
     /// The instance is dropped.
@@ -139,25 +141,25 @@ pub struct TracedWasiCall<'a> {
     pub function: &'static str,
     /// Its arguments as the guest passed them.
     pub args: &'a [u64],
-    /// The error number that it returned, 0 if it succeeded.
+    /// The error number that it returned; 0 if it succeeded.
     pub result: CallResult,
-    /// The bytes that the guest passed: what is to be written, or a path. Of two paths, a NUL ends the first.
+    /// The bytes that the guest passed: data to write, or a path. Two paths are separated by a NUL.
     pub passed: Vec<u8>,
-    /// What the call has written to the guest's memory, and where.
+    /// The bytes that the call wrote to the guest's memory, and where.
     pub written: Vec<(u32, &'a [u8])>,
 }
 
-/// A growth of a memory or a table. Its creation is one too.
+/// A growth of a memory or a table, including its creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TracedGrowth {
     /// Whether it is a table.
     pub is_table: bool,
-    /// The size so far, in bytes or elements.
+    /// The current size, in bytes or elements.
     pub from: u64,
-    /// The size that the guest asks for.
+    /// The size that the guest requests.
     pub to: u64,
-    /// Whether the guest gets it.
+    /// Whether the request is granted.
     pub granted: bool,
 }
 
@@ -168,13 +170,13 @@ pub struct TracedCall<'a> {
     pub function: &'static Function,
     /// Its arguments as the guest passed them.
     pub args: &'a [u32],
-    /// The guest's function that makes the call; `None` while the instance is created.
+    /// The guest's function that calls it; `None` while the instance is created.
     pub phase: Option<Phase>,
     /// The features that are enabled after the call.
     pub features: Features,
-    /// What the function answered.
+    /// The result of the function.
     pub result: CallResult,
-    /// How long the host took.
+    /// The time that the host took.
     pub took: Duration,
     /// The guest's memory after the call.
     pub(crate) memory: &'a [u8],
@@ -184,14 +186,14 @@ pub struct TracedCall<'a> {
     pub(crate) found: bool,
 }
 
-/// What a function of the ABI answered.
+/// The result of a function of the ABI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallResult {
     /// A value; 0 for a function without a result.
     Returned(u64),
-    /// The guest has to wait. The same call is traced again once there is an answer.
+    /// The guest has to wait. The same call is traced again once there is a result.
     Waits,
-    /// The call trapped, for this reason.
+    /// The call trapped for this reason.
     Trapped(String),
 }
 
@@ -205,7 +207,7 @@ pub enum Argument<'a> {
     BodyKind(BodyKind),
     /// A kind that the ABI doesn't define.
     UnknownKind(u32),
-    /// Features; bits that the ABI doesn't define are in the second part.
+    /// Features; the second part has the bits that the ABI doesn't define.
     Features(Features, u32),
     /// A log level.
     Level(i32),
@@ -215,14 +217,14 @@ pub enum Argument<'a> {
     Bytes(&'a [u8]),
     /// Bytes that the guest passes, except that they aren't in its memory.
     OutOfBounds {
-        /// Where they would begin.
+        /// Their address.
         offset: u32,
-        /// How many they are.
+        /// Their number.
         len: u32,
     },
     /// Room for a result.
     Buffer {
-        /// Where it begins.
+        /// Its address.
         offset: u32,
         /// Its size in bytes: `buf_limit`.
         limit: u32,
@@ -259,11 +261,11 @@ impl<'a> TracedCall<'a> {
         })
     }
 
-    /// What the call has written to the guest's memory: the bytes of a result that fits into its buffer.
+    /// The bytes that the call wrote to the guest's memory: a result that fits into its buffer.
     pub fn written(&self) -> &'a [u8] {
         let CallResult::Returned(result) = self.result else { return &[] };
         let Some(Argument::Buffer { offset, limit }) = self.argument("buf") else { return &[] };
-        // Packed results have the length in their low half.
+        // Packed results have the length in the lower half.
         let len = result as u32;
         match self.bytes(offset, len) {
             Argument::Bytes(bytes) if len <= limit => bytes,
@@ -271,12 +273,12 @@ impl<'a> TracedCall<'a> {
         }
     }
 
-    /// Why the call has less effect than the guest's author may expect, if it has.
+    /// Why the call had less effect than the guest's author may expect, if so.
     pub fn note(&self) -> Option<Cow<'static, str>> {
         effect::note(self, self.found)
     }
 
-    /// The argument of this name.
+    /// The argument with this name.
     pub fn argument(&self, name: &str) -> Option<Argument<'a>> {
         self.arguments().find(|(its, _)| *its == name).map(|(_, argument)| argument)
     }

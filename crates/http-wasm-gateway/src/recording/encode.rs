@@ -1,4 +1,4 @@
-//! Events as bytes: a log takes little time and memory in this form, and becomes [`Event`]s when it is written.
+//! A compact binary encoding of events. Logs use it in memory, and are decoded into [`Event`]s when they are written.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use http_wasm_tower::Phase;
 
 use super::event::{CallEvent, Data, Event, Failure, Outcome};
 
-/// An event that is added to a log.
+/// An event to add to a log.
 #[derive(Debug)]
 pub(super) enum Entry<'a> {
     Growth {
@@ -15,7 +15,7 @@ pub(super) enum Entry<'a> {
         to: u64,
         granted: bool,
     },
-    /// The growth before, which was granted, has failed.
+    /// The previous growth, which was granted, has failed.
     GrowthFailed,
     Call(CallEntry<'a>),
     Started {
@@ -33,18 +33,18 @@ pub(super) enum Entry<'a> {
     },
 }
 
-/// The call of a function of the host that is added to a log.
+/// A host call to add to a log.
 #[derive(Debug)]
 pub(super) struct CallEntry<'a> {
     pub(super) function: &'static str,
     pub(super) args: &'a [u64],
     pub(super) passed: &'a [&'a [u8]],
-    /// Its result, or why it trapped.
+    /// The result, or why the function trapped.
     pub(super) outcome: Result<u64, &'a str>,
     pub(super) written: &'a [(u32, &'a [u8])],
 }
 
-/// The names of functions in a log, in whose bytes they are numbers.
+/// The names of the functions in a log. The encoding refers to them by index.
 pub(super) type Names = Vec<&'static str>;
 
 mod tag {
@@ -56,11 +56,11 @@ mod tag {
     pub(super) const RETURNED: u8 = 5;
 }
 
-/// The most bytes of a number.
+/// The maximum length of an encoded number.
 const NUMBER: usize = 10;
 
 impl Entry<'_> {
-    /// The bytes that it takes at most.
+    /// An upper bound of the encoded length.
     pub(super) fn max_len(&self) -> usize {
         match self {
             Self::Call(call) => {
@@ -77,7 +77,7 @@ impl Entry<'_> {
         }
     }
 
-    /// Appends it.
+    /// Appends the encoded event.
     pub(super) fn write(&self, names: &mut Names, to: &mut Vec<u8>) {
         match self {
             Self::Growth { table, from, to: size, granted } => {
@@ -160,16 +160,16 @@ fn put_failure(to: &mut Vec<u8>, failure: Option<&Failure>) {
     }
 }
 
-/// Reads whole entries.
+/// Decodes entries.
 pub(super) struct Reader<'a> {
     names: &'a [&'static str],
     rest: &'a [u8],
 }
 
-/// What an entry says.
+/// A decoded entry.
 pub(super) enum Said {
     Event(Event),
-    /// The growth before has failed.
+    /// The previous growth has failed.
     GrowthFailed,
 }
 
@@ -178,12 +178,12 @@ impl<'a> Reader<'a> {
         Self { names, rest: bytes }
     }
 
-    /// How many bytes haven't been read.
+    /// The number of bytes that haven't been read.
     pub(super) fn rest(&self) -> usize {
         self.rest.len()
     }
 
-    /// The next entry; `None` at the end.
+    /// Returns the next entry, or `None` at the end.
     pub(super) fn next(&mut self) -> Option<Said> {
         let event = match self.byte()? {
             tag::GROWTH => {
@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
         Some(CallEvent { function, args, passed, outcome, written, redacted: false })
     }
 
-    /// A failure, if there was one.
+    /// Reads an optional failure.
     fn failure(&mut self) -> Option<Option<Failure>> {
         if !self.flag()? {
             return Some(None);
@@ -339,7 +339,7 @@ mod tests {
             Event::Returned { proceeds: true, req_ctx: 9, failure: Some(failure) },
         ];
         assert_eq!(read, expected);
-        // A part of an entry is none.
+        // A truncated entry isn't returned.
         let mut cut = Reader::new(&names, &bytes[..bytes.len() - 1]);
         assert_eq!(std::iter::from_fn(|| cut.next()).count(), expected.len() - 1);
     }

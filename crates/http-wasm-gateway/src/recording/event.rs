@@ -1,4 +1,4 @@
-//! What happened in an instance, as it is kept and written.
+//! Events of an instance, as they are written to recordings.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,24 +8,24 @@ use base64::prelude::BASE64_STANDARD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Something that happened in an instance.
+/// An event of an instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
-    /// A memory or table was created, or asked to grow.
+    /// A memory or table was created, or the guest tried to grow it.
     Growth {
         /// Whether it is a table.
         #[serde(default, skip_serializing_if = "is_false")]
         table: bool,
-        /// Its size, in bytes or elements.
+        /// The size before, in bytes or elements.
         from: u64,
-        /// The size that it was to have.
+        /// The requested size.
         to: u64,
-        /// Whether it got that size.
+        /// Whether the request was granted.
         granted: bool,
     },
-    /// The guest called a function of the host.
+    /// The guest called a host function.
     Call(Box<CallEvent>),
     /// The start-up is over.
     Started {
@@ -41,13 +41,13 @@ pub enum Event {
         req_ctx: u32,
         /// The argument `is_error`.
         is_error: bool,
-        /// The exchange in the file that it is part of, if it is one of these.
+        /// The number of the exchange in this file, if it is recorded here.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exchange: Option<u32>,
     },
-    /// That function returned or failed.
+    /// The function returned or failed.
     Returned {
-        /// Whether the request went on to the next handler.
+        /// Whether the request is passed on to the next handler.
         proceeds: bool,
         /// The guest's own value for `handle_response`.
         req_ctx: u32,
@@ -57,7 +57,7 @@ pub enum Event {
     },
 }
 
-/// A call of a function of the host.
+/// A call of a host function.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallEvent {
     /// The function's name in the ABI or in WASI.
@@ -67,22 +67,22 @@ pub struct CallEvent {
     /// The bytes that the guest passed, in the order of the arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed: Vec<Data>,
-    /// What it did in the end.
+    /// Its outcome.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// What it has written to the guest's memory, and where.
+    /// The bytes that it wrote to the guest's memory, and where.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub written: Vec<(u32, Data)>,
-    /// Whether bytes of it were replaced when the recording was written.
+    /// Whether bytes of this call were replaced when the recording was written.
     #[serde(default, skip_serializing_if = "is_false")]
     pub redacted: bool,
 }
 
-/// What a function did in the end.
+/// The outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It returned this value, 0 if it returns none.
+    /// It returned this value; 0 if it has no result.
     Returned(u64),
     /// It trapped for this reason.
     Trapped(String),
@@ -95,7 +95,7 @@ pub struct Failure {
     pub kind: String,
     /// The reason.
     pub reason: String,
-    /// The whole message, as it is logged.
+    /// The complete message, as logged.
     pub message: String,
     /// The calls on the guest's stack, innermost first.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! One exchange that is recorded.
+//! Recording one exchange.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,8 +12,8 @@ use http_body::Body as _;
 use super::log::{End, InstanceLog, Memory};
 use crate::body::{BoxBody, boxed, observed};
 
-/// Records one exchange, from the request as it comes to the guests to the last byte of the response. It ends when the
-/// last clone and the last body are dropped.
+/// Records one exchange, from the request that reaches the guests to the last byte of the response. The recording ends
+/// when the last clone and the last body are dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct ExchangeRecorder(Arc<Exchange>);
 
@@ -25,25 +25,25 @@ pub(super) struct Exchange {
     state: Mutex<Finished>,
 }
 
-/// Where exchanges are known by their numbers.
+/// A registry of exchanges in progress, by their numbers.
 pub(super) trait Registry: Send + Sync {
-    /// The exchange begins.
+    /// Called when an exchange begins.
     fn begins(&self, id: u64, exchange: Weak<Exchange>);
 
-    /// The exchange is over.
+    /// Called when an exchange has ended.
     fn ends(&self, id: u64, finished: Finished);
 }
 
-/// What exchanges are recorded with.
+/// Settings for recording exchanges.
 pub(super) struct Settings {
     pub(super) registry: Arc<dyn Registry>,
     pub(super) id: u64,
-    /// How much of each body is kept.
+    /// The maximum number of bytes to keep of each body.
     pub(super) body_bytes: usize,
     pub(super) memory: Arc<Memory>,
 }
 
-/// What is known of an exchange, in the end all of it.
+/// The data of an exchange, complete once it has ended.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) began: SystemTime,
@@ -53,13 +53,13 @@ pub(super) struct Finished {
     pub(super) request_id: Option<String>,
     /// As the client sees them.
     pub(super) client: Messages,
-    /// As what follows the guests sees them.
+    /// As the next handler after the guests sees them.
     pub(super) next: Messages,
     /// The instances that served it, outermost first.
     pub(super) parts: Vec<Part>,
     pub(super) guest_failed: bool,
     pub(super) memory: Arc<Memory>,
-    /// Bytes of bodies.
+    /// The number of body bytes held.
     pub(super) held: usize,
 }
 
@@ -92,9 +92,9 @@ pub(super) struct ResponseHead {
 pub(super) struct Content {
     pub(super) kept: Vec<Bytes>,
     kept_bytes: usize,
-    /// Bytes of the whole body, as far as it was read.
+    /// The size of the body, or of the part that was read.
     pub(super) size: u64,
-    /// What came after it.
+    /// The trailers after it.
     pub(super) trailers: Option<HeaderMap>,
 }
 
@@ -102,7 +102,7 @@ pub(super) struct Content {
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) log: Arc<InstanceLog>,
-    /// Where in its log the exchange begins, and where it ends.
+    /// The positions in its log where the exchange begins and ends.
     pub(super) from: usize,
     end: Option<End>,
 }
@@ -120,7 +120,7 @@ enum Which {
 }
 
 impl ExchangeRecorder {
-    /// The request comes from the client.
+    /// Begins to record an exchange with the client's request.
     pub(super) fn begin(
         settings: Settings,
         request: &mut Request<BoxBody>,
@@ -154,27 +154,27 @@ impl ExchangeRecorder {
         this
     }
 
-    /// By which the tracer recognises it.
+    /// The ID by which the tracer finds the exchange.
     pub(crate) fn id(&self) -> u64 {
         self.0.id
     }
 
-    /// The guests let the request proceed.
+    /// Records the request that the guests pass on.
     pub(crate) fn passed(&self, request: &mut Request<BoxBody>) {
         self.request(Side::Next, request);
     }
 
-    /// There is a response for the guests.
+    /// Records the next handler's response.
     pub(crate) fn came_back(&self, response: &mut Response<BoxBody>) {
         self.response(Side::Next, response);
     }
 
-    /// There is a response for the client.
+    /// Records the response for the client.
     pub(crate) fn answered(&self, response: &mut Response<BoxBody>) {
         self.response(Side::Client, response);
     }
 
-    /// A guest has failed.
+    /// Records that a guest has failed.
     pub(crate) fn guest_failed(&self) {
         self.0.lock().guest_failed = true;
     }
@@ -202,7 +202,7 @@ impl ExchangeRecorder {
         *response.body_mut() = self.kept(side, Which::Response, body);
     }
 
-    /// The body, whose beginning is kept as it is read.
+    /// Wraps the body so that its beginning is kept as it is read.
     fn kept(&self, side: Side, which: Which, body: BoxBody) -> BoxBody {
         if body.is_end_stream() {
             return body;
@@ -226,7 +226,7 @@ impl Exchange {
         let content = state.content(side, which);
         content.size += data.len() as u64;
         let room = self.body_bytes.saturating_sub(content.kept_bytes).min(data.len());
-        // Copied, as a slice would keep a larger buffer alive.
+        // Copied, since a slice would keep a larger buffer alive.
         if room > 0 && memory.take(room) {
             content.kept_bytes += room;
             content.kept.push(Bytes::copy_from_slice(&data[..room]));
@@ -234,7 +234,7 @@ impl Exchange {
         }
     }
 
-    /// An instance is called for this exchange; that is at this position of its log.
+    /// An instance is called for this exchange, at this position of its log.
     pub(super) fn entered(&self, log: &Arc<InstanceLog>, at: usize) {
         let mut state = self.lock();
         match state.parts.iter_mut().find(|part| Arc::ptr_eq(&part.log, log)) {
@@ -285,7 +285,7 @@ impl Drop for Exchange {
 }
 
 impl Finished {
-    /// Whether a guest has failed, or the response says that the server has.
+    /// Whether a guest has failed, or the response is a server error.
     pub(super) fn is_failure(&self) -> bool {
         let response = self.client.response.as_ref();
         self.guest_failed || response.is_some_and(|response| response.status.is_server_error())
@@ -309,7 +309,7 @@ impl Finished {
         }
     }
 
-    /// The memory that it takes until it is written, roughly.
+    /// The approximate amount of memory that it uses until it is written.
     pub(super) fn size(&self) -> usize {
         let messages = [&self.client, &self.next].map(Messages::size);
         let parts = self.parts.iter().map(|part| part.end().at.saturating_sub(part.from));
@@ -349,12 +349,12 @@ fn size(headers: &HeaderMap) -> usize {
 }
 
 impl Part {
-    /// An instance's part in an exchange that begins here.
+    /// An instance's part in an exchange that begins at this position.
     pub(super) fn new(log: Arc<InstanceLog>, from: usize) -> Self {
         Self { log, from, end: None }
     }
 
-    /// Where it ends: at the end of the log if the instance hasn't returned.
+    /// The position where it ends: the end of the log if the instance hasn't returned.
     pub(super) fn end(&self) -> End {
         self.end.unwrap_or_else(|| self.log.end())
     }

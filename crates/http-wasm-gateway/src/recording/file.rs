@@ -1,4 +1,4 @@
-//! What a recording holds beside HTTP messages.
+//! The part of a recording that isn't HTTP messages.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::event::Event;
 pub struct Recorded {
     /// The version of this format.
     pub version: u32,
-    /// Whether secrets have been replaced with other values of the same length.
+    /// Whether secrets were replaced with other values of the same length.
     pub redacted: bool,
     /// The instances that served the exchanges.
     pub guests: Vec<GuestRecord>,
@@ -22,19 +22,19 @@ pub struct Recorded {
 pub struct GuestRecord {
     /// The guest's name in the configuration.
     pub name: String,
-    /// The instance's number among those of the guest.
+    /// The number of the instance, unique within the guest.
     pub instance: u64,
     /// The file that it was loaded from, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// SHA-256 of that file, in hexadecimal digits.
     pub sha256: String,
-    /// How long it may compute per call, in milliseconds.
+    /// The time limit for computing per call, in milliseconds.
     pub deadline_ms: u64,
-    /// Why it can't be replayed, if so.
+    /// Why the instance can't be replayed, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_replayable: Option<String>,
-    /// What happened in the instance from its creation to the end of the last of these exchanges.
+    /// The events of the instance, from its creation to the end of the last of these exchanges.
     pub events: Vec<Event>,
 }
 

@@ -1,4 +1,4 @@
-//! The HAR format, version 1.2, as far as recordings use it.
+//! The parts of the HAR format, version 1.2, that recordings use.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::event::Data;
 use super::file::Recorded;
 
-/// A HAR file. Those of recordings also hold what guests did.
+/// A HAR file. Recordings also contain what the guests did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Har {
     /// The only member.
@@ -49,13 +49,13 @@ pub struct HarEntry {
     /// Required by the format.
     #[serde(default, deserialize_with = "or_default")]
     pub timings: serde_json::Value,
-    /// What the entry is, for humans.
+    /// A description of the entry for humans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// The number of the exchange in the recording, counted from 1.
     #[serde(rename = "_exchange", default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<u32>,
-    /// Who saw these messages of the exchange.
+    /// Which side of the guests these messages are from.
     #[serde(rename = "_side", default, skip_serializing_if = "Option::is_none")]
     pub side: Option<HarSide>,
     /// The client's address.
@@ -66,14 +66,14 @@ pub struct HarEntry {
     pub request_id: Option<String>,
 }
 
-/// Who saw the messages of an entry.
+/// The side of the guests that the messages of an entry are from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum HarSide {
-    /// The guests got the request, and left the response.
+    /// The request that the guests received, and the response that they sent.
     Client,
-    /// The next handler got the request from the guests, and gave them the response.
+    /// The request that the guests sent to the next handler, and its response.
     Next,
 }
 
@@ -88,25 +88,25 @@ pub struct HarRequest {
     /// The version of HTTP.
     #[serde(default)]
     pub http_version: String,
-    /// Required by the format, and empty: they are among the headers.
+    /// Required by the format, and empty: cookies are in the headers.
     #[serde(default, deserialize_with = "or_default")]
     pub cookies: Vec<serde_json::Value>,
     /// The headers.
     #[serde(default)]
     pub headers: Vec<HarPair>,
-    /// Required by the format, and empty: it is in the URL.
+    /// Required by the format, and empty: the query is in the URL.
     #[serde(default, deserialize_with = "or_default")]
     pub query_string: Vec<serde_json::Value>,
     /// The body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post_data: Option<HarContent>,
-    /// The trailers, which the format doesn't have.
+    /// The trailers, an extension of the format.
     #[serde(rename = "_trailers", default, skip_serializing_if = "Vec::is_empty")]
     pub trailers: Vec<HarPair>,
-    /// -1: not known.
+    /// -1: unknown.
     #[serde(default, deserialize_with = "or_default")]
     pub headers_size: i64,
-    /// Bytes of the body.
+    /// The size of the body in bytes.
     #[serde(default, deserialize_with = "or_default")]
     pub body_size: i64,
 }
@@ -124,7 +124,7 @@ pub struct HarResponse {
     /// The version of HTTP.
     #[serde(default)]
     pub http_version: String,
-    /// Required by the format, and empty: they are among the headers.
+    /// Required by the format, and empty: cookies are in the headers.
     #[serde(default, deserialize_with = "or_default")]
     pub cookies: Vec<serde_json::Value>,
     /// The headers.
@@ -133,16 +133,16 @@ pub struct HarResponse {
     /// The body.
     #[serde(default)]
     pub content: Option<HarContent>,
-    /// The trailers, which the format doesn't have.
+    /// The trailers, an extension of the format.
     #[serde(rename = "_trailers", default, skip_serializing_if = "Vec::is_empty")]
     pub trailers: Vec<HarPair>,
     /// The `location` header.
     #[serde(rename = "redirectURL", default, deserialize_with = "or_default")]
     pub redirect_url: String,
-    /// -1: not known.
+    /// -1: unknown.
     #[serde(default, deserialize_with = "or_default")]
     pub headers_size: i64,
-    /// Bytes of the body.
+    /// The size of the body in bytes.
     #[serde(default, deserialize_with = "or_default")]
     pub body_size: i64,
 }
@@ -160,24 +160,24 @@ pub struct HarPair {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HarContent {
-    /// Bytes of the whole body, as far as it was read.
+    /// The size of the body, or of the part that was read, in bytes.
     #[serde(default, deserialize_with = "or_default")]
     pub size: i64,
     /// Its media type.
     #[serde(default, deserialize_with = "or_default")]
     pub mime_type: String,
-    /// The body as text or, with the encoding "base64", as that.
+    /// The body as text, or as base64 if `encoding` is "base64".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// How `text` is encoded, if it is.
+    /// The encoding of `text`, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// What is missing, if anything is.
+    /// What is missing, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
 }
 
-/// What only informs readers. Other programs write `null` or other types there, which doesn't make a file unreadable.
+/// Deserializes a purely informative member, ignoring errors: other programs write `null` or other types there.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -188,7 +188,7 @@ where
 }
 
 impl Har {
-    /// Reads a HAR file, which need not be a recording.
+    /// Parses a HAR file, which may be from another program.
     ///
     /// # Errors
     /// If it isn't one.
@@ -200,7 +200,7 @@ impl Har {
 }
 
 impl HarContent {
-    /// A body, of which `bytes` are kept.
+    /// A body of which `bytes` were kept.
     pub(super) fn new(bytes: &[u8], size: u64, mime_type: &str) -> Self {
         let (text, encoding) = match std::str::from_utf8(bytes) {
             Ok(text) => (text.to_owned(), None),

@@ -8,16 +8,16 @@ use std::time::Duration;
 use super::encode::{Entry, Names, Reader, Said};
 use super::event::Event;
 
-/// Bytes that are sealed together. A reader copies only those that aren't sealed yet.
+/// The number of bytes per sealed segment. Readers only have to copy bytes that aren't sealed yet.
 const SEGMENT: usize = 16 * 1024;
 
-/// How much memory a log takes at a time.
+/// The number of bytes by which a log's memory grows.
 const STEP: usize = 4 * 1024;
 
-/// The time that it takes to write a byte of a log to a file, in nanoseconds.
+/// The time for writing one byte of a log to a file, in nanoseconds.
 const WRITING_NS: u64 = 20;
 
-/// The guest that an instance is one of, and what is secret about it.
+/// An instance's guest, and its secrets.
 #[derive(Debug)]
 pub(crate) struct GuestOrigin {
     pub(crate) name: String,
@@ -25,12 +25,12 @@ pub(crate) struct GuestOrigin {
     pub(crate) path: Option<PathBuf>,
     /// SHA-256 of that file, in hexadecimal digits.
     pub(crate) sha256: String,
-    /// How long it may compute per call.
+    /// The time limit for computing per call.
     pub(crate) deadline: Duration,
     pub(crate) secrets: GuestSecrets,
 }
 
-/// What is redacted of a guest wherever it appears.
+/// The secrets of a guest, which are redacted wherever they appear.
 #[derive(Default)]
 pub(crate) struct GuestSecrets {
     pub(crate) config: Vec<u8>,
@@ -44,7 +44,7 @@ impl std::fmt::Debug for GuestSecrets {
     }
 }
 
-/// The memory that all logs and bodies that are kept may take together.
+/// The memory limit for all logs and recorded bodies together.
 #[derive(Debug)]
 pub(super) struct Memory {
     limit: usize,
@@ -75,20 +75,20 @@ impl Memory {
     }
 }
 
-/// What happened in one instance, from its creation on. Positions in it are counted in bytes.
+/// The events of one instance, from its creation on. Positions are byte offsets.
 #[derive(Debug)]
 pub(super) struct InstanceLog {
     pub(super) guest: Arc<GuestOrigin>,
-    /// The instance's number among those of the guest.
+    /// The number of the instance, unique within the guest.
     pub(super) instance: u64,
     memory: Arc<Memory>,
     limit: usize,
     entries: Mutex<Entries>,
-    /// How long the start-up took, in nanoseconds.
+    /// The duration of the start-up in nanoseconds.
     start_up: AtomicU64,
-    /// How much of the log is in a file.
+    /// The number of bytes that have been written to a file.
     written: AtomicUsize,
-    /// How much was written again, since a file begins with the creation of the instance.
+    /// The number of bytes that were written repeatedly, since each file begins with the creation of the instance.
     repeated: AtomicUsize,
 }
 
@@ -98,17 +98,17 @@ struct Entries {
     sealed: Vec<Arc<[u8]>>,
     open: Vec<u8>,
     sealed_len: usize,
-    /// The memory that was taken.
+    /// The reserved memory.
     taken: usize,
-    /// Events have been left out at the end.
+    /// Whether events at the end were left out.
     is_cut: bool,
 }
 
-/// Where a log ends.
+/// The end of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) at: usize,
-    /// Events have been left out before.
+    /// Whether events before it were left out.
     pub(super) is_cut: bool,
 }
 
@@ -143,7 +143,7 @@ impl InstanceLog {
         at
     }
 
-    /// Whether this many bytes may be added. Takes the memory for them.
+    /// Reserves memory for this many bytes. Returns whether they may be added.
     fn has_room(&self, entries: &mut Entries, bytes: usize) -> bool {
         let len = entries.len() + bytes;
         if entries.is_cut || len > self.limit {
@@ -163,13 +163,13 @@ impl InstanceLog {
         self.start_up.store(took, Ordering::Relaxed);
     }
 
-    /// Where it ends now.
+    /// The current end.
     pub(super) fn end(&self) -> End {
         let entries = self.lock();
         End { at: entries.len(), is_cut: entries.is_cut }
     }
 
-    /// A file has been written that has the log up to here.
+    /// Notes that a file has been written that contains the log up to here.
     pub(super) fn was_written(&self, end: usize) {
         let before = self.written.fetch_max(end, Ordering::Relaxed);
         self.repeated.fetch_add(before.min(end), Ordering::Relaxed);

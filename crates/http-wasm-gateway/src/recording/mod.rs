@@ -1,13 +1,13 @@
 //! Recording exchanges so that they can be replayed.
 //!
-//! What a guest does in an exchange depends on what its instance has lived through. So the instances that serve
-//! recorded exchanges are followed from their creation on: each has a log, to which a tracer adds what its imports
-//! returned. These are the instances of a guest's twin, which has a pool of its own, so that requests that aren't
-//! recorded have no overhead.
+//! What a guest does in an exchange depends on everything that its instance has done before. So the instances that
+//! serve recorded exchanges are traced from their creation on: each has a log, to which a tracer adds the results of
+//! its imports. These instances belong to a twin of the guest with its own pool, so that requests that aren't recorded
+//! have no overhead.
 //!
-//! When an exchange ends, it is handed to one thread, which redacts it and writes it to a file, with others that have
-//! ended meanwhile: a HAR file that also holds the logs of the instances, once each. An instance is replaced when
-//! repeating its log in the next file takes longer than the start-up of another one.
+//! When an exchange ends, it is passed to a thread, which redacts it and writes it to a file together with others that
+//! have ended in the meantime: a HAR file that also contains the log of each instance. An instance is replaced when
+//! repeating its log in the next file takes longer than starting another one.
 
 mod directory;
 mod encode;

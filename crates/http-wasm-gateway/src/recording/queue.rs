@@ -1,4 +1,4 @@
-//! The exchanges that wait to be written.
+//! The queue of exchanges to write.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,16 @@ use tokio::sync::oneshot;
 
 use super::exchange::Finished;
 
-/// If so much waits, it is written even if the last file is recent.
+/// If this much is queued, it is written even if the last file is recent.
 const FILE_BYTES: usize = 1024 * 1024;
 
-/// How much may wait. Further exchanges are dropped.
+/// The maximum amount that is queued. Further exchanges are dropped.
 const MAX_BYTES: usize = 8 * FILE_BYTES;
 
-/// How much time there is between files with less.
+/// The minimum time between files with less.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Collects exchanges for one thread that writes them, several to a file.
+/// Collects exchanges for the thread that writes them, several per file.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -29,21 +29,21 @@ pub(super) struct Queue {
 struct Waiting {
     exchanges: Vec<Finished>,
     bytes: usize,
-    /// Those who want to know when what waits now has been written.
+    /// Notified when everything that is queued now has been written.
     flushes: Vec<oneshot::Sender<()>>,
     is_closed: bool,
 }
 
-/// What is to be written now.
+/// The exchanges to write now.
 pub(super) struct Batch {
     pub(super) exchanges: Vec<Finished>,
     flushes: Vec<oneshot::Sender<()>>,
-    /// Nothing else will come.
+    /// Whether this is the last batch.
     pub(super) is_last: bool,
 }
 
 impl Queue {
-    /// Adds an exchange, or drops it if too many wait.
+    /// Adds an exchange, or drops it if the queue is full.
     pub(super) fn add(&self, finished: Finished) {
         let size = finished.size();
         let mut waiting = self.lock();
@@ -58,18 +58,18 @@ impl Queue {
         waiting.bytes += size;
         let is_enough = was_less && waiting.bytes >= FILE_BYTES;
         drop(waiting);
-        // Waking a thread takes longer than the rest.
+        // Waking a thread is the most expensive part.
         if is_first || is_enough {
             self.changed.notify_one();
         }
     }
 
-    /// How many exchanges were dropped.
+    /// The number of exchanges that were dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Completes when all that was added before has been written.
+    /// Waits until everything that was added before has been written.
     pub(super) async fn flush(&self) {
         let (done, written) = oneshot::channel();
         {
@@ -83,13 +83,13 @@ impl Queue {
         let _ = written.await;
     }
 
-    /// Nothing will be added any more.
+    /// Closes the queue: nothing else will be added.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.changed.notify_one();
     }
 
-    /// Waits for what is to be written.
+    /// Waits for exchanges to write.
     pub(super) fn next(&self, pace: &Pace) -> Batch {
         let mut waiting = self.lock();
         while let Some(time) = waiting.time_left(pace) {
@@ -130,7 +130,7 @@ impl Waiting {
         self.is_closed || !self.flushes.is_empty()
     }
 
-    /// How long to wait before what is there is written: `Some(None)` if it is nothing, `None` if it is time.
+    /// How long to wait before writing: `Some(None)` if the queue is empty, `None` if it is time.
     #[expect(clippy::option_option, reason = "as described")]
     fn time_left(&self, pace: &Pace) -> Option<Option<Duration>> {
         if self.is_urgent() {
@@ -146,21 +146,21 @@ impl Waiting {
 }
 
 impl Batch {
-    /// Tells those who wait for it that it has been written.
+    /// Notifies waiters that the batch has been written.
     pub(super) fn done(self) {
         for flush in self.flushes {
-            // Nobody waits any more if it fails.
+            // If it fails, the waiter is gone.
             let _ = flush.send(());
         }
     }
 }
 
-/// When the next file may be written.
+/// Determines when the next file may be written.
 pub(super) struct Pace {
     bytes_per_second: u64,
-    /// For a small one.
+    /// For a small file.
     due: Instant,
-    /// For any.
+    /// For any file.
     allowed: Instant,
 }
 
@@ -170,7 +170,7 @@ impl Pace {
         Self { bytes_per_second, due: now, allowed: now }
     }
 
-    /// A file of this size has been written.
+    /// Notes that a file of this size has been written.
     pub(super) fn wrote(&mut self, bytes: u64) {
         let now = Instant::now();
         let millis = bytes.saturating_mul(1000) / self.bytes_per_second.max(1);

@@ -1,4 +1,4 @@
-//! Which exchanges are recorded, and what all of them share.
+//! Selects the exchanges to record, and holds their shared state.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,12 +17,12 @@ use crate::config::{self, RecordedExchanges};
 use crate::digest::{Digest, json};
 use crate::error::StartError;
 
-/// Locks for the exchanges in progress, so that requests seldom wait for each other.
+/// The number of locks for exchanges in progress, so that requests rarely wait for each other.
 const SHARDS: usize = 16;
 
 /// Records the exchanges of a configuration.
 pub(crate) struct Recorder {
-    /// Of its settings.
+    /// The digest of its settings.
     made_of: Digest,
     sample: f64,
     only_failures: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// The recorder that a configuration asks for, or `earlier` if that has the same settings. Creates the directory.
+    /// Returns the recorder of a configuration, or `earlier` if that has the same settings. Creates the directory.
     pub(crate) fn next(
         config: &config::Config,
         earlier: Option<&Arc<Self>>,
@@ -63,12 +63,12 @@ impl Recorder {
         })))
     }
 
-    /// What distinguishes it from a recorder with other settings.
+    /// The digest that distinguishes it from a recorder with other settings.
     pub(crate) fn made_of(&self) -> [u8; 32] {
         self.made_of.bytes()
     }
 
-    /// The recorder of the exchange that this request begins, if it is to be recorded.
+    /// Starts to record the exchange of this request, if it is selected.
     pub(crate) fn begin(
         self: &Arc<Self>,
         request: &mut Request<BoxBody>,
@@ -87,7 +87,7 @@ impl Recorder {
         Some(ExchangeRecorder::begin(settings, request, client_addr, is_tls))
     }
 
-    /// The log of a new instance.
+    /// Creates the log of a new instance.
     pub(super) fn log(&self, guest: &Arc<GuestOrigin>, instance: u64) -> Arc<InstanceLog> {
         Arc::new(InstanceLog::new(guest.clone(), instance, self.memory.clone(), self.log_bytes))
     }
@@ -97,7 +97,7 @@ impl Recorder {
         self.shard(id).get(&id)?.upgrade()
     }
 
-    /// Completes when the exchanges that are over have been written.
+    /// Waits until all ended exchanges have been written.
     pub(crate) async fn flush(&self) {
         self.writer.flush().await;
     }

@@ -1,7 +1,7 @@
 //! Replaces secrets of exchanges with values of the same length.
 //!
-//! Secrets are found twice: where they are known to be, such as in the value of a header, and by their words wherever
-//! else these appear, as guests copy them.
+//! Secrets are found in two ways: at known places, such as the values of certain headers, and then by their words
+//! wherever else these appear, since guests copy them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
@@ -20,7 +20,7 @@ use crate::config;
 /// Headers that are secret by default.
 const HEADERS: [&str; 5] = ["authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"];
 
-/// Words that are part of secrets, and of much else. Lower case.
+/// Words that occur in secrets, but also in much else. Lower case.
 const COMMON: &[&str] = &[
     "authorization",
     "basic",
@@ -74,17 +74,17 @@ const COMMON: &[&str] = &[
     "debug",
 ];
 
-/// The shortest word of a header that is looked for elsewhere.
+/// The minimum length of a header's word that is searched for elsewhere.
 const HEADER_WORD: usize = 6;
-/// The shortest word of the configuration and the environment that is looked for elsewhere.
+/// The minimum length of a word of the configuration or the environment that is searched for elsewhere.
 const CONFIG_WORD: usize = 3;
-/// The shortest word, or part of one, that is also found within others.
+/// The minimum length of a word, or part of one, that is also found within other words.
 const INNER_WORD: usize = 5;
 
-/// What is secret in all exchanges of a configuration.
+/// The secrets of all exchanges of a configuration.
 pub(super) struct Secrets {
     headers: HashSet<String>,
-    /// What references in the configuration were replaced with.
+    /// The values of references in the configuration.
     substituted: Vec<String>,
 }
 
@@ -123,7 +123,7 @@ impl Secrets {
         std::str::from_utf8(header).is_ok_and(|name| self.headers.contains(&*name.to_ascii_lowercase()))
     }
 
-    /// The secret values of headers.
+    /// Finds the secret values of headers.
     fn find(&self, har: &Har, words: &mut Words) {
         for pair in pairs(har).filter(|pair| self.is_secret(pair.name.as_bytes())) {
             words.add_header(pair.name.as_bytes(), pair.value.as_bytes());
@@ -155,13 +155,13 @@ impl CallEvent {
         }
     }
 
-    /// The header's values, as far as the call has them.
+    /// The header's values that are part of the call.
     fn values(&self) -> impl Iterator<Item = &Data> {
         self.passed.iter().skip(1).chain(self.written.iter().map(|(_, data)| data))
     }
 }
 
-/// The words of secrets.
+/// Words of secrets.
 #[derive(Default)]
 struct Words(BTreeSet<Vec<u8>>);
 
@@ -172,7 +172,7 @@ impl Words {
                 && word.len() >= shortest
                 && !is_common(word)
             {
-                // A guest may cut a secret off.
+                // A guest may truncate a secret.
                 let parts = word.split(|byte| matches!(byte, b'-' | b'_'));
                 let long = parts.filter(|part| part.len() >= INNER_WORD && !is_common(part));
                 self.0.extend(long.map(<[u8]>::to_vec));
@@ -181,7 +181,7 @@ impl Words {
         }
     }
 
-    /// All of a secret.
+    /// Adds an entire secret.
     fn add_whole(&mut self, text: &[u8]) {
         self.add(text, CONFIG_WORD);
     }
@@ -346,7 +346,7 @@ impl Redactor<'_> {
         }
     }
 
-    /// A text with the words of secrets replaced.
+    /// Replaces the words of secrets in a text.
     fn text<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         if !self.words.finds_any(text) {
             return Cow::Borrowed(text);
@@ -369,7 +369,7 @@ impl Redactor<'_> {
         Cow::Owned(masked)
     }
 
-    /// The values of a secret header.
+    /// Masks the values of a secret header.
     fn header(&self, name: &[u8], values: &[u8]) -> Vec<u8> {
         self.parts(header_parts(name, values))
     }
@@ -383,14 +383,14 @@ impl Redactor<'_> {
         for (text, is_secret) in parts {
             match is_secret {
                 true => masked.extend(self.secret(text)),
-                // A name may be the same as a secret's word.
+                // A name may be equal to a word of a secret.
                 false => masked.extend(&*self.text(text)),
             }
         }
         masked
     }
 
-    /// A text whose words are all secret, except the common ones.
+    /// Masks all words of a text except the common ones.
     fn secret(&self, text: &[u8]) -> Vec<u8> {
         let mut masked = Vec::with_capacity(text.len());
         for part in split(text) {
@@ -402,7 +402,7 @@ impl Redactor<'_> {
         masked
     }
 
-    /// Strings that each end with a NUL. `kept` says how much of each isn't secret.
+    /// Masks strings that each end with a NUL. `kept` returns how much of each isn't secret.
     fn list(&self, list: &[u8], kept: impl Fn(usize, &[u8]) -> usize) -> Vec<u8> {
         let mut masked = Vec::with_capacity(list.len());
         for (at, item) in list.split_inclusive(|byte| *byte == 0).enumerate() {
@@ -414,7 +414,7 @@ impl Redactor<'_> {
     }
 }
 
-/// Bytes as base64, whatever they are.
+/// Bytes that are always serialized as base64.
 struct Forced<'a>(&'a [u8]);
 
 impl serde::Serialize for Forced<'_> {

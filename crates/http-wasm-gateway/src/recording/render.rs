@@ -1,4 +1,4 @@
-//! Makes a HAR file of an exchange.
+//! Renders exchanges as a HAR file.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::file::{GuestRecord, Recorded, VERSION};
 use super::har::{Har, HarContent, HarEntry, HarLog, HarPair, HarRequest, HarResponse, HarSide};
 use super::log::InstanceLog;
 
-/// The HAR file of exchanges, with their secrets.
+/// Renders exchanges as a HAR file, including their secrets.
 pub(super) fn har(exchanges: &[Finished]) -> Har {
     let (mut entries, mut lives) = (Vec::new(), Lives::default());
     for (number, finished) in (1..).zip(exchanges) {
@@ -110,7 +110,7 @@ fn pairs(headers: &HeaderMap) -> Vec<HarPair> {
     headers.iter().map(pair).collect()
 }
 
-/// The logs of the instances that served exchanges, in the order of their first ones.
+/// The logs of the instances that served exchanges, ordered by their first exchange.
 #[derive(Default)]
 struct Lives<'a> {
     all: Vec<Life<'a>>,
@@ -122,14 +122,14 @@ struct Life<'a> {
     log: &'a InstanceLog,
     is_cut: bool,
     end: usize,
-    /// The exchanges with where they begin and end.
+    /// The positions where each exchange begins and ends, and its number.
     exchanges: Vec<(usize, usize, u32)>,
 }
 
 impl<'a> Lives<'a> {
     fn add(&mut self, part: &'a Part, exchange: u32) {
         let (log, end) = (&part.log, part.end());
-        // An exchange whose log is cut can't be replayed, but those before it can.
+        // An exchange with a truncated log can't be replayed, but those before it can.
         let place = *self.places.entry((Arc::as_ptr(log), end.is_cut)).or_insert_with(|| {
             self.all.push(Life { log, is_cut: end.is_cut, end: 0, exchanges: Vec::new() });
             self.all.len() - 1

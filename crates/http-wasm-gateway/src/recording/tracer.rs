@@ -1,4 +1,4 @@
-//! Follows the instances of a guest.
+//! Traces the instances of a guest.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -12,11 +12,11 @@ use super::log::{GuestOrigin, InstanceLog};
 use super::recorder::Recorder;
 use crate::inspect::InstanceTracer as InspectedInstances;
 
-/// Keeps the logs of a guest's instances.
+/// Writes the logs of a guest's instances.
 pub(crate) struct GuestTracer {
     recorder: Arc<Recorder>,
     guest: Arc<GuestOrigin>,
-    /// Follows them, too.
+    /// The inspector, which traces them as well.
     inspected: Option<Arc<InspectedInstances>>,
 }
 
@@ -25,9 +25,9 @@ struct Followed {
     recorder: Arc<Recorder>,
     log: Arc<InstanceLog>,
     created: Instant,
-    /// The exchange that it serves, if that is recorded.
+    /// The recorded exchange that it serves.
     exchange: Mutex<Weak<Exchange>>,
-    /// Follows it, too, by its number.
+    /// The inspector, and the instance's number there.
     inspected: Option<(Arc<InspectedInstances>, u64)>,
 }
 
@@ -105,10 +105,10 @@ impl InstanceTracer for Followed {
     }
 }
 
-/// The most parameters of a function of the ABI.
+/// The maximum number of parameters of a function of the ABI.
 const PARAMS: usize = 8;
 
-/// Adds a call of the ABI, unless the guest has to wait for its answer: then there will be another event.
+/// Adds a call of the ABI, unless the guest has to wait for its result: then there will be another event.
 fn push_host_call(log: &InstanceLog, call: &TracedCall<'_>) {
     let Some(outcome) = outcome(&call.result) else { return };
     let mut args = [0; PARAMS];

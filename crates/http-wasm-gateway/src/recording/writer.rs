@@ -14,14 +14,14 @@ use crate::config;
 use crate::error::StartError;
 use crate::error_text::{counted, plain};
 
-/// How often the log says that recordings are lost.
+/// The minimum time between warnings about lost recordings.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// The thread's priority: what serves requests comes first.
+/// The thread's priority, lower than that of threads that serve requests.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
-/// Hands exchanges to the thread that writes them. The thread ends when this is dropped.
+/// Passes exchanges to the thread that writes them. The thread ends when this is dropped.
 pub(super) struct Writer(Arc<Queue>);
 
 impl Writer {
@@ -39,12 +39,12 @@ impl Writer {
         Ok(Self(queue))
     }
 
-    /// Writes an exchange soon, or drops it if too many wait.
+    /// Queues an exchange, or drops it if the queue is full.
     pub(super) fn write(&self, finished: Finished) {
         self.0.add(finished);
     }
 
-    /// Completes when all that came before has been written.
+    /// Waits until everything that was queued before has been written.
     pub(super) async fn flush(&self) {
         self.0.flush().await;
     }
@@ -63,7 +63,7 @@ impl fmt::Debug for Writer {
 }
 
 fn run(queue: &Queue, mut pace: Pace, mut directory: Directory, secrets: Option<&Secrets>) {
-    // On Linux, this is the priority of the calling thread. It doesn't matter much if it fails.
+    // On Linux, this only sets the priority of the calling thread. Failure is harmless.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, NICE);
     let mut losses = Losses { failed: 0, reported: 0, last: None };
@@ -131,7 +131,7 @@ fn write(
     Ok(content.len() as u64)
 }
 
-/// Recordings that were lost, and when the log last said so.
+/// Counts lost recordings, and limits the warnings about them.
 struct Losses {
     failed: u64,
     reported: u64,

@@ -19,7 +19,7 @@ fn call(function: &'static str, passed: &[&str], written: &[&str]) -> Event {
     }))
 }
 
-/// What becomes of these events and headers, for a guest with this configuration and environment.
+/// Redacts these events and headers, for a guest with this configuration and environment.
 fn redacted(config: &str, env: &[&str], headers: &[(&str, &str)], events: Vec<Event>) -> Har {
     let origin = GuestOrigin {
         name: "g".to_owned(),
@@ -123,7 +123,7 @@ fn a_secret_is_replaced_wherever_a_guest_takes_it_with_a_value_of_the_same_lengt
     assert!(written(5).starts_with("PASSWORD=") && written(5).len() == 24);
     let flags: Vec<_> = calls.iter().map(|call| call.redacted).collect();
     assert_eq!(flags, [true, true, true, true, false, true]);
-    // The request has it in its URL and, not as text, in its body.
+    // The secret is in the request's URL and, not as text, in its body.
     assert_eq!(har.log.entries[0].request.url, format!("http://h/{token}/json"));
     let body = har.log.entries[0].request.post_data.as_ref().unwrap();
     let Data(body) = serde_json::from_value(serde_json::json!({ "base64": body.text })).unwrap();
