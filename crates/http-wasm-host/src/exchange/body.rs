@@ -91,12 +91,17 @@ impl<H: Host> Exchange<H> {
     }
 
     /// Releases the memory that was reserved for the guest, but not used, once the guest has finished with a message.
+    #[inline]
     pub(super) fn release_ahead(&mut self) {
         if self.account.is_some() {
-            for state in [&mut self.request, &mut self.response] {
-                state.written.iter_mut().for_each(|written| written.ahead = Reservation::default());
-                state.accessed.iter_mut().for_each(|accessed| accessed.ahead = Reservation::default());
-            }
+            self.release_reserved();
+        }
+    }
+
+    fn release_reserved(&mut self) {
+        for state in [&mut self.request, &mut self.response] {
+            state.written.iter_mut().for_each(|written| written.ahead = Reservation::default());
+            state.accessed.iter_mut().for_each(|accessed| accessed.ahead = Reservation::default());
         }
     }
 

@@ -2,8 +2,6 @@
 //!
 //! Source: RFC 9110, sections 6.4.1, 6.5 and 8.6; RFC 9112, section 6.
 
-use std::io::Write as _;
-
 use super::Exchange;
 use crate::abi::BodyKind;
 use crate::host::{BodyState, Host};
@@ -143,9 +141,10 @@ fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     }
 }
 
-/// Removes the length of the host's response, which is discarded and replaced.
-pub(super) fn forget_length<H: Host>(exchange: &mut Exchange<H>) {
+/// Removes the headers that frame the host's response, which is discarded and replaced.
+pub(super) fn forget_framing<H: Host>(exchange: &mut Exchange<H>) {
     set_length(&mut *exchange.host, BodyKind::Response, None);
+    remove_announcement(&mut *exchange.host, BodyKind::Response);
 }
 
 /// Announces the outgoing trailers. Returns how to treat the rest of a body that the guest has replaced, and whether
@@ -155,18 +154,24 @@ fn frame_trailers<H: Host>(
     message: BodyKind,
     background: &Background,
 ) -> (Rest, bool) {
+    let is_original = message == BodyKind::Request || exchange.answered;
+    if !is_original && !exchange.state_mut(message).has_trailers() {
+        // The guest makes this response, and can't set the header that announces trailers.
+        return (Rest::Dropped, false);
+    }
     if exchange.host.protocol_version() == "HTTP/1.0" {
         // HTTP/1.0 has no trailers.
         exchange.state_mut(message).drop_trailers();
         remove_announcement(&mut *exchange.host, message);
         return (Rest::Dropped, false);
     }
-    let is_original = message == BodyKind::Request || exchange.answered;
     let may_arrive = is_original
         && !exchange.state_mut(message).has_ended()
         && exchange.host.body_state(message) != BodyState::Ended;
     let is_replaced = exchange.state_mut(message).is_written();
-    let rest = match is_replaced && may_arrive && promises_trailers(&*exchange.host, message) {
+    let announced = announced_trailers(&*exchange.host, message);
+    let is_promised = || !announced.is_empty() || is_grpc(&*exchange.host, message);
+    let rest = match is_replaced && may_arrive && is_promised() {
         true => Rest::Discarded(Box::new(Discard::new(
             background.clone(),
             exchange.budget.replay_bytes,
@@ -175,32 +180,44 @@ fn frame_trailers<H: Host>(
         false => Rest::Dropped,
     };
     let is_discarded = matches!(rest, Rest::Discarded(_));
-    announce_trailers(exchange, message, is_discarded || may_arrive && !is_replaced);
-    (rest, is_discarded || exchange.state_mut(message).has_trailers())
+    let has_trailers = exchange.state_mut(message).has_trailers();
+    if has_trailers || !announced.is_empty() {
+        announce_trailers(exchange, message, &announced, is_discarded || may_arrive && !is_replaced);
+    }
+    (rest, is_discarded || has_trailers)
 }
 
-/// Whether the message's trailers are important enough to wait for after its body was replaced.
-fn promises_trailers<H: Host>(host: &H, message: BodyKind) -> bool {
-    let mut promised = false;
-    host.header_values(message, b"trailer", |_| promised = true);
+/// Whether the message is gRPC's, whose trailers are important enough to wait for after its body was replaced.
+fn is_grpc<H: Host>(host: &H, message: BodyKind) -> bool {
+    let mut is_grpc = false;
     host.header_values(message, b"content-type", |value| {
         let kind = value.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
         // This excludes gRPC-Web, which sends its trailers in the body.
-        promised |= kind && matches!(value.get(GRPC.len()), None | Some(b'+' | b';' | b' ' | b'\t'));
+        is_grpc |= kind && matches!(value.get(GRPC.len()), None | Some(b'+' | b';' | b' ' | b'\t'));
     });
-    promised
+    is_grpc
 }
 
 const GRPC: &[u8] = b"application/grpc";
 
-/// Sets the message's `trailer` header to the trailers that will be sent: the known ones, and those that were announced
-/// and may still arrive.
-fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, more_may_arrive: bool) {
+/// The names in the message's `trailer` header, empty ones included.
+fn announced_trailers<H: Host>(host: &H, message: BodyKind) -> Vec<Vec<u8>> {
     let mut announced = Vec::new();
-    exchange.host.header_values(message, b"trailer", |value| {
+    host.header_values(message, b"trailer", |value| {
         announced
             .extend(value.split(|&byte| byte == b',').map(|name| name.trim_ascii().to_ascii_lowercase()));
     });
+    announced
+}
+
+/// Sets the message's `trailer` header to the trailers that will be sent: the known ones, and those that were announced
+/// and may still arrive.
+fn announce_trailers<H: Host>(
+    exchange: &mut Exchange<H>,
+    message: BodyKind,
+    announced: &[Vec<u8>],
+    more_may_arrive: bool,
+) {
     let trailers = exchange.state_mut(message).known_trailers();
     let is_sent =
         |name: &[u8]| trailers.current().contains(name) || more_may_arrive && !trailers.removes(name);
@@ -262,12 +279,9 @@ fn set_length<H: Host>(host: &mut H, message: BodyKind, len: Option<u64>) {
     remove(host, message, b"transfer-encoding");
     match len {
         Some(len) => {
-            // No number has more digits.
-            let mut digits = [0; 20];
-            let mut rest = &mut digits[..];
-            let written = write!(rest, "{len}").map_or(0, |()| 20 - rest.len());
+            let mut digits = itoa::Buffer::new();
             // This replaces the only header that would be removed otherwise.
-            let length = HeaderChange::Set(&digits[..written]);
+            let length = HeaderChange::Set(digits.format(len).as_bytes());
             let _fits = host.change_header(message, b"content-length", length);
         }
         None => remove(host, message, b"content-length"),

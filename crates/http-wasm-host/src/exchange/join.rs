@@ -1,7 +1,7 @@
 //! Merges what a guest has set before the next handler's call with the response.
 
 use super::Exchange;
-use super::framing::forget_length;
+use super::framing::forget_framing;
 use crate::abi::{BodyKind, Phase};
 use crate::error::Reason;
 use crate::host::Host;
@@ -24,7 +24,7 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn join_error(&mut self) -> Result<(), Reason> {
         // There may have been a response that was never used.
         self.answered = false;
-        forget_length(self);
+        forget_framing(self);
         self.begin_response()
     }
 

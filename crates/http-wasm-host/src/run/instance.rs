@@ -123,7 +123,7 @@ impl<H: Host> Instance<H> {
 
     /// Calls the guest's function for this phase on the caller's stack. Returns `None` if the call needs a fiber; use
     /// [`call_on_fiber`](Self::call_on_fiber) then.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn call(&mut self, phase: Phase) -> Option<Result<(), Error>> {
         if phase == Phase::Response && self.ignores_response() {
             let started = self.clock();
@@ -167,7 +167,7 @@ impl<H: Host> Instance<H> {
 
     /// Handles the result of the guest's function: an error, or a packed result if it is `handle_request`. If it has
     /// succeeded, the phase's message is ready to continue.
-    #[inline]
+    #[inline(always)]
     fn returned(
         &mut self,
         phase: Phase,
@@ -182,7 +182,7 @@ impl<H: Host> Instance<H> {
         result
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(&mut self, phase: Phase, packed: u64) -> Result<(), Error> {
         let ctx_next = self.unpack(packed);
         let next = if ctx_next.proceed { Next::Proceed } else { Next::Stop };
@@ -320,7 +320,12 @@ impl<H: Host> Instance<H> {
 
     #[inline]
     fn observe(&self, phase: Phase, started: Option<Instant>, error: Option<&Error>) {
-        let Some(started) = started else { return };
+        if let Some(started) = started {
+            self.report(phase, started, error);
+        }
+    }
+
+    fn report(&self, phase: Phase, started: Instant, error: Option<&Error>) {
         self.store.data().trace(|| {
             let proceeds = self.pin.next == Next::Proceed;
             let (req_ctx, took) = (self.pin.req_ctx, started.elapsed());

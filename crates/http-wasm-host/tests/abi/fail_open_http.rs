@@ -117,7 +117,7 @@ fn a_response_that_cannot_be_sent_fails_open_and_is_discarded() {
         let mut host = match probe.outcome(request("/", body())).unwrap() {
             http_wasm_host::Outcome::Bypassed { host, .. } => host,
             http_wasm_host::Outcome::Next(mut pinned) => {
-                pinned.host_mut().set_response(Response::default());
+                pinned.host_mut().set_response(Response::<Body>::default());
                 let handled = block_on(pinned.handle_response()).unwrap();
                 assert!(handled.error.is_some());
                 handled.host

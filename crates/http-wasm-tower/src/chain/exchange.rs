@@ -106,51 +106,59 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
     {
         let mut this = self.project();
         loop {
-            let response = match this.state.as_mut().project() {
+            let handled = match this.state.as_mut().project() {
                 StateProj::Requesting { waiting, rest } => {
                     let (requested, observer) = ready!(waiting.guest.poll(cx));
                     let mut rest = rest.take().expect("taken once the guest is done");
-                    match rest.settle(requested, observer, waiting.at, this.passed, this.failures) {
+                    let forwarded = rest.settle(requested, observer, waiting.at, this.passed, this.failures);
+                    this.state.set(match forwarded {
                         Forwarded::Passed => {
-                            let response = call(rest.next, this.passed.take_request());
-                            this.state.set(State::Next { response });
-                            continue;
+                            State::Next { response: call(rest.next, this.passed.take_request()) }
                         }
-                        Forwarded::Waiting(waiting) => {
-                            this.state.set(State::Requesting { waiting, rest: Some(rest) });
-                            continue;
-                        }
+                        Forwarded::Waiting(waiting) => State::Requesting { waiting, rest: Some(rest) },
                         Forwarded::Writing(begun) => {
-                            let streamed = Box::new(StreamedExchange::new(begun, rest));
-                            this.state.set(State::Streaming { streamed });
-                            continue;
+                            State::Streaming { streamed: Box::new(StreamedExchange::new(begun, rest)) }
                         }
-                        Forwarded::Answered(response) => response,
-                    }
+                        Forwarded::Answered(response) => State::Answered { response: Some(response) },
+                    });
+                    continue;
                 }
-                StateProj::Next { response } => match ready!(response.poll(cx)) {
-                    Ok(response) => response.map(Body::new),
-                    Err(error) => {
-                        this.state.set(State::Answered { response: None });
-                        // The guests learn from the drop of their instances that there is no response. Nobody waits
-                        // for that.
-                        this.passed.clear();
-                        return Poll::Ready(Err(error));
-                    }
-                },
+                StateProj::Next { response } => {
+                    let responded = ready!(response.poll(cx));
+                    // Whatever the handler's future still holds is dropped before the guests run.
+                    this.state.set(State::Answered { response: None });
+                    let response = match responded {
+                        Ok(response) => response,
+                        Err(error) => {
+                            // The guests learn from the drop of their instances that there is no response. Nobody
+                            // waits for that.
+                            this.passed.clear();
+                            return Poll::Ready(Err(error));
+                        }
+                    };
+                    let Some(mut part) = this.passed.pop() else {
+                        return Poll::Ready(Ok(response.map(Body::new)));
+                    };
+                    part.host_mut().set_response(response);
+                    part.handle_response(this.failures)
+                }
+                StateProj::Answered { response } => {
+                    let response = response.take().expect("polled after it was done");
+                    let Some(mut part) = this.passed.pop() else { return Poll::Ready(Ok(response)) };
+                    part.host_mut().set_response(response);
+                    part.handle_response(this.failures)
+                }
                 StateProj::Responding { guest } => {
                     let (responded, observer) = ready!(guest.poll(cx));
-                    this.failures.settle(responded, observer)
+                    this.state.set(State::Answered { response: None });
+                    Ok(this.failures.settle(responded, observer))
                 }
                 StateProj::Streaming { streamed } => {
                     return streamed.poll_with(cx, this.passed, this.failures, call);
                 }
-                StateProj::Answered { response } => response.take().expect("polled after it was done"),
             };
-            // Whatever the handler's future still holds is dropped before the guests run.
-            this.state.set(State::Answered { response: None });
-            match this.passed.resume(response, this.failures) {
-                Ok(response) => return Poll::Ready(Ok(response)),
+            match handled.and_then(|host| this.passed.resume(host, this.failures)) {
+                Ok(host) => return Poll::Ready(Ok(host.into_response())),
                 Err((guest, observer)) => {
                     this.state.set(State::Responding { guest: GuestCall::new(guest, observer) });
                 }

@@ -146,7 +146,7 @@ impl Chain {
             if index == guests.len() {
                 return Forwarded::Passed;
             }
-            host = self.host(passed.take_request(), source_addr);
+            host = passed.pass_request();
         }
     }
 
@@ -180,7 +180,6 @@ impl<N, O: ChainObserver> Remaining<N, O> {
         if index == chain.guests().len() {
             return Forwarded::Passed;
         }
-        let host = chain.host(passed.take_request(), source_addr);
-        chain.forward(index, host, source_addr, observer, passed, failures)
+        chain.forward(index, passed.pass_request(), source_addr, observer, passed, failures)
     }
 }

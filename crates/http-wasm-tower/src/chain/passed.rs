@@ -32,22 +32,26 @@ impl Failures {
 
     /// The result of `handle_response`.
     #[inline]
-    pub(super) fn settle(&self, responded: Responded, observer: impl GuestObserver) -> Response<Body> {
+    pub(super) fn settle(&self, responded: Responded, observer: impl GuestObserver) -> HttpHost {
         match responded {
             Ok(Handled { host, error: None, stream }) => {
                 match stream {
                     None => observer.finished(None),
                     Some(stream) => observer.streams(stream),
                 }
-                host.into_response()
+                host
             }
-            Ok(Handled { host, error: Some(error), .. }) => {
+            Ok(Handled { mut host, error: Some(error), .. }) => {
                 observer.finished(Some(&error));
-                fail_open(error, host.into_response())
+                let response = host.take_response();
+                host.set_response(fail_open(error, response));
+                host
             }
             Err(error) => {
                 observer.finished(Some(&error));
-                self.fail(error)
+                let mut host = HttpHost::new(Request::new(Body::empty()), None);
+                host.set_response(self.fail(error));
+                host
             }
         }
     }
@@ -60,7 +64,7 @@ pub(crate) struct PassedGuests<G> {
 }
 
 /// A guest's further part in a request that it has let pass.
-struct Part<G> {
+pub(super) struct Part<G> {
     observer: G,
     role: Role,
 }
@@ -90,15 +94,29 @@ impl<G> Default for PassedGuests<G> {
 }
 
 impl<G> PassedGuests<G> {
-    /// The request, for the next guest or handler.
+    /// The request, for the next handler.
     #[inline]
     pub(crate) fn take_request(&mut self) -> Request<Body> {
+        let (host, keep_head) = self.last();
+        host.take_request(keep_head)
+    }
+
+    /// The request, for the next guest.
+    #[inline]
+    pub(super) fn pass_request(&mut self) -> HttpHost {
+        let (host, keep_head) = self.last();
+        host.pass_request(keep_head)
+    }
+
+    /// The host of the last guest that has let the request pass, and whether it still needs the request's head.
+    #[inline]
+    fn last(&mut self) -> (&mut HttpHost, bool) {
         match self.others.last_mut().or(self.first.as_mut()).map(|part| &mut part.role) {
             Some(Role::Pinned(pinned)) => {
                 let keep_head = pinned.reads_request();
-                pinned.host_mut().take_request(keep_head)
+                (pinned.host_mut(), keep_head)
             }
-            Some(Role::Failed { host, .. }) => host.take_request(false),
+            Some(Role::Failed { host, .. }) => (host, false),
             None => unreachable!("a guest has let the request pass"),
         }
     }
@@ -115,8 +133,9 @@ impl<G> PassedGuests<G> {
         }
     }
 
+    /// The innermost guest, which gets the response first.
     #[inline]
-    fn pop(&mut self) -> Option<Part<G>> {
+    pub(super) fn pop(&mut self) -> Option<Part<G>> {
         self.others.pop().or_else(|| self.first.take())
     }
 
@@ -159,34 +178,67 @@ impl<G: GuestObserver> PassedGuests<G> {
         Settled::Passed
     }
 
-    /// Takes the response back through the guests, the innermost first.
+    /// Takes a response back through the guests, the innermost first.
+    ///
+    /// # Errors
+    /// A guest that waits for something.
+    pub(super) fn respond(
+        &mut self,
+        response: Response<Body>,
+        failures: &Failures,
+    ) -> Result<Response<Body>, (Progress<Responded>, G)> {
+        let Some(mut part) = self.pop() else { return Ok(response) };
+        part.host_mut().set_response(response);
+        let host = part.handle_response(failures)?;
+        Ok(self.resume(host, failures)?.into_response())
+    }
+
+    /// Takes the response of a guest, in its host, back through the guests in front of it. The outermost one's host has the result.
     ///
     /// # Errors
     /// A guest that waits for something.
     #[inline]
     pub(super) fn resume(
         &mut self,
-        mut response: Response<Body>,
+        mut host: HttpHost,
         failures: &Failures,
-    ) -> Result<Response<Body>, (Progress<Responded>, G)> {
-        while let Some(Part { mut observer, role }) = self.pop() {
-            response = match role {
-                Role::Pinned(mut pinned) => {
-                    pinned.host_mut().set_response(response);
-                    observer.resumed();
-                    match pinned.handle_response().done() {
-                        Ok(responded) => failures.settle(responded, observer),
-                        Err(guest) => return Err((guest, observer)),
-                    }
-                }
-                Role::Failed { error, .. } => {
-                    observer.resumed();
-                    observer.finished(Some(&error));
-                    fail_open(error, response)
-                }
-            };
+    ) -> Result<HttpHost, (Progress<Responded>, G)> {
+        while let Some(mut part) = self.pop() {
+            part.host_mut().set_response_of(host);
+            host = part.handle_response(failures)?;
         }
-        Ok(response)
+        Ok(host)
+    }
+}
+
+impl<G: GuestObserver> Part<G> {
+    #[inline]
+    pub(super) fn host_mut(&mut self) -> &mut HttpHost {
+        match &mut self.role {
+            Role::Pinned(pinned) => pinned.host_mut(),
+            Role::Failed { host, .. } => host,
+        }
+    }
+
+    /// Lets the guest handle the response in its host.
+    #[inline]
+    pub(super) fn handle_response(
+        mut self,
+        failures: &Failures,
+    ) -> Result<HttpHost, (Progress<Responded>, G)> {
+        self.observer.resumed();
+        match self.role {
+            Role::Pinned(pinned) => match pinned.handle_response().done() {
+                Ok(responded) => Ok(failures.settle(responded, self.observer)),
+                Err(guest) => Err((guest, self.observer)),
+            },
+            Role::Failed { mut host, error } => {
+                self.observer.finished(Some(&error));
+                let response = host.take_response();
+                host.set_response(fail_open(error, response));
+                Ok(host)
+            }
+        }
     }
 }
 
@@ -194,6 +246,8 @@ impl<G: GuestObserver> PassedGuests<G> {
 impl<G> Drop for PassedGuests<G> {
     #[inline]
     fn drop(&mut self) {
-        self.clear();
+        if self.first.is_some() {
+            self.clear();
+        }
     }
 }

@@ -185,7 +185,9 @@ impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
                     }
                 },
                 Tail::Responding(mut guest) => match guest.poll(cx) {
-                    Poll::Ready((responded, observer)) => failures.settle(responded, observer),
+                    Poll::Ready((responded, observer)) => {
+                        failures.settle(responded, observer).into_response()
+                    }
                     Poll::Pending => {
                         self.tail = Tail::Responding(guest);
                         return Poll::Pending;
@@ -194,7 +196,7 @@ impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
                 Tail::Answered(response) => response,
                 Tail::Taken => unreachable!("polled after it was done"),
             };
-            match self.layers.passed(outer).resume(response, failures) {
+            match self.layers.passed(outer).respond(response, failures) {
                 Ok(response) => return Poll::Ready(Ok(response)),
                 Err((guest, observer)) => self.tail = Tail::Responding(GuestCall::new(guest, observer)),
             }

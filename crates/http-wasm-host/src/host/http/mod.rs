@@ -137,13 +137,63 @@ impl HttpHost {
         self.0.request.take().unwrap_or_default()
     }
 
+    /// Creates the host for the next guest of a chain, and moves the request there. Otherwise as
+    /// [`take_request`](Self::take_request), without a copy of the request on its way.
+    #[inline]
+    #[must_use]
+    pub fn pass_request(&mut self, keep_head: bool) -> Self {
+        let mut parts = spare();
+        parts.version = self.0.request.as_ref().map_or(self.0.version, Request::version);
+        parts.source_addr = self.0.source_addr;
+        parts.folds_underscores = self.0.folds_underscores;
+        parts.sheddable = false;
+        parts.trace_id = 0;
+        parts.informational = None;
+        std::mem::swap(&mut parts.request, &mut self.0.request);
+        let request = parts.request.get_or_insert_default();
+        self.0.method.clone_from(request.method());
+        if keep_head {
+            self.0.request = Some(head_of(request));
+        }
+        add_missing_path(request.uri_mut());
+        Self(parts)
+    }
+
+    /// Sets the next handler's response to the one of `next`, the host of the next guest of a chain. Otherwise as
+    /// [`set_response`](Self::set_response), without a copy of the response on its way.
+    #[inline]
+    pub fn set_response_of(&mut self, mut next: Self) {
+        next.response_mut();
+        std::mem::swap(&mut self.0.response, &mut next.0.response);
+        drop(RecycledParts(Some(next.0)));
+    }
+
     /// Sets the next handler's response.
     #[inline]
-    pub fn set_response(&mut self, response: Response<Body>) {
-        match &mut self.0.response {
-            slot @ None => *slot = Some(response),
-            Some(other) => replace(other, response),
+    pub fn set_response<B>(&mut self, response: Response<B>)
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if self.0.response.is_some() {
+            self.drop_response();
         }
+        // It is empty. Setting the body afterwards lets the compiler copy the head straight to its place.
+        if let slot @ None = &mut self.0.response {
+            let (head, body) = response.into_parts();
+            let response = slot.insert(Response::from_parts(head, Body::empty()));
+            *response.body_mut() = Body::new(body);
+        }
+    }
+
+    #[cold]
+    fn drop_response(&mut self) {
+        self.0.response = None;
+    }
+
+    /// Takes the response out.
+    pub fn take_response(&mut self) -> Response<Body> {
+        self.0.response.take().unwrap_or_default()
     }
 
     /// Returns the response for the client. A response that the guest has written has no `content-length` header: its
@@ -224,13 +274,6 @@ impl HttpHost {
 }
 
 /// Apart from the place where there is no other, as the compiler makes one more copy of what may go to either.
-#[cold]
-#[inline(never)]
-fn replace(other: &mut Response<Body>, response: Response<Body>) {
-    *other = response;
-}
-
-/// A request's head, without its extensions.
 fn head_of(request: &Request<Body>) -> Request<Body> {
     let mut head = Request::new(Body::empty());
     *head.method_mut() = request.method().clone();

@@ -44,6 +44,7 @@ impl Drop for RecycledParts {
     fn drop(&mut self) {
         if let Some(parts) = &mut self.0 {
             parts.request = None;
+            parts.response = None;
             parts.informational = None;
         }
         let parts = self.0.take();
