@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use http_wasm_host::{Runtime, Task};
 
-use crate::process::try_process;
-
 /// The most calls that these threads take at once. Each call holds an instance, whose memory has its own budget.
 const CAPACITY: usize = 4096;
 
@@ -33,16 +31,27 @@ pub(crate) fn has_overrun() -> bool {
     OVERRUN.take()
 }
 
-/// Envoy as the executor of the engine.
-pub(crate) struct EnvoyRuntime;
-
-impl Runtime for EnvoyRuntime {
-    /// Runs the tasks on the threads for long computations.
-    fn spawn(&self, task: Task) -> Result<(), Task> {
-        match try_process() {
-            Ok(process) => process.threads.spawn(task),
-            Err(_) => Err(task),
+/// Ends the time slice of the guest that waits for this.
+fn yield_now() -> Task {
+    OVERRUN.set(true);
+    let mut yielded = false;
+    Box::pin(std::future::poll_fn(move |cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }))
+}
+
+/// A pool of threads, which runs the engine's background tasks too. They are never stopped: Envoy keeps the module
+/// loaded.
+#[derive(Clone)]
+pub(crate) struct Threads(Arc<Queue>);
+
+impl Runtime for Threads {
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        self.spawn(task)
     }
 
     fn sleep(&self, _: Duration) -> Option<Task> {
@@ -50,20 +59,9 @@ impl Runtime for EnvoyRuntime {
     }
 
     fn yield_now(&self) -> Task {
-        OVERRUN.set(true);
-        let mut yielded = false;
-        Box::pin(std::future::poll_fn(move |cx| {
-            if std::mem::replace(&mut yielded, true) {
-                return Poll::Ready(());
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }))
+        yield_now()
     }
 }
-
-/// A pool of threads. They are never stopped: Envoy keeps the module loaded.
-pub(crate) struct Threads(Arc<Queue>);
 
 #[derive(Default)]
 struct Queue {
@@ -327,7 +325,7 @@ mod tests {
         let (stop, stopped) = mpsc::channel::<()>();
         let _looping = threads.run(async move {
             while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
-                EnvoyRuntime.yield_now().await;
+                yield_now().await;
             }
         });
         assert_eq!(wait(threads.run(async { 7 }).unwrap()), Some(7));
@@ -341,7 +339,7 @@ mod tests {
         let waits = over.clone();
         drop(threads.run(async move {
             for _ in 0..3 {
-                EnvoyRuntime.yield_now().await;
+                yield_now().await;
             }
             over.send("computed").unwrap();
         }));
@@ -379,7 +377,7 @@ mod tests {
     fn an_overrun_is_reported_once_when_a_guest_yields() {
         begin_slice();
         assert!(!has_overrun());
-        let _yield = EnvoyRuntime.yield_now();
+        let _yield = yield_now();
         assert!(has_overrun());
         assert!(!has_overrun(), "it is reported once");
     }

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use http_wasm_gateway::{PreparedGuest, config};
 use http_wasm_host::{Engine, Guest, LoadError};
 
-use crate::compute::{EnvoyRuntime, Threads};
+use crate::compute::Threads;
 use crate::ffi::callbacks;
 use crate::live::Host;
 use crate::stacks::Stacks;
@@ -88,7 +88,15 @@ impl Process {
             };
             variable(name).map(size).transpose()
         };
-        let mut engine = Engine::builder().runtime(EnvoyRuntime).yields_always(true).stacks(Arc::new(Stacks));
+        let count = match variable(THREADS) {
+            Some(text) => text.parse().ok().filter(|count| (1..=256).contains(count)).ok_or_else(|| {
+                format!("environment variable {THREADS}: expected 1 to 256, found {text:?}")
+            })?,
+            None => available_parallelism().map_or(1, usize::from).min(4),
+        };
+        let threads = Threads::start(count).map_err(|error| format!("no thread can be started: {error}"))?;
+        let mut engine =
+            Engine::builder().runtime(threads.clone()).yields_always(true).stacks(Arc::new(Stacks));
         if let Some(bytes) = number(GUEST_MEMORY)? {
             engine = engine.memory_budget(bytes);
         }
@@ -98,13 +106,6 @@ impl Process {
         if let Some(directory) = variable(CODE_CACHE) {
             engine = engine.code_cache(directory);
         }
-        let count = match variable(THREADS) {
-            Some(text) => text.parse().ok().filter(|count| (1..=256).contains(count)).ok_or_else(|| {
-                format!("environment variable {THREADS}: expected 1 to 256, found {text:?}")
-            })?,
-            None => available_parallelism().map_or(1, usize::from).min(4),
-        };
-        let threads = Threads::start(count).map_err(|error| format!("no thread can be started: {error}"))?;
         let allowed = std::env::var_os(ALLOWED_PATHS).unwrap_or_default();
         // A directory that doesn't exist is ignored.
         let allowed = std::env::split_paths(&allowed).filter_map(|path| path.canonicalize().ok()).collect();

@@ -105,7 +105,8 @@ where
 {
     fn polled(&mut self, body: &mut B, polled: PolledFrame, _: &mut Context<'_>) -> PolledFrame {
         if let Poll::Ready(frame) = &polled {
-            (self.0)(frame.as_ref(), frame.is_none() || body.is_end_stream());
+            let failed = matches!(frame, Some(Err(_)));
+            (self.0)(frame.as_ref(), frame.is_none() || !failed && body.is_end_stream());
         }
         polled
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::abi::{BodyKind, Features, Function, HeaderKind, Phase, ValueType};
 use crate::error::Error;
-use crate::run::hostcalls::effect;
 
 /// Traces the instances of a guest, call by call, for tools that show or record what it does. A guest without a tracer
 /// has no overhead; see [`GuestBuilder::trace`](crate::GuestBuilder::trace).
@@ -184,6 +183,8 @@ pub struct TracedCall<'a> {
     pub(crate) name: Option<&'a [u8]>,
     /// Whether the header to remove existed.
     pub(crate) found: bool,
+    /// Finds the note.
+    pub(crate) explain: fn(&TracedCall<'_>) -> Option<Cow<'static, str>>,
 }
 
 /// The result of a function of the ABI.
@@ -275,7 +276,7 @@ impl<'a> TracedCall<'a> {
 
     /// Why the call had less effect than the guest's author may expect, if so.
     pub fn note(&self) -> Option<Cow<'static, str>> {
-        effect::note(self, self.found)
+        (self.explain)(self)
     }
 
     /// The argument with this name.

@@ -126,12 +126,14 @@ impl<H: Host> Exchange<H> {
         if self.phase.message() != kind {
             return false;
         }
+        // HTTP/1.0 has no framing for a body whose length isn't known: a broken-off one would look whole.
+        let is_framed = self.host.protocol_version() != "HTTP/1.0";
         let may_begin = match kind {
             // What follows the head of CONNECT isn't an HTTP body.
             BodyKind::Request => self.host.method() != b"CONNECT",
             BodyKind::Response => self.answered && !self.client_sent_head && !is_bodyless(self.host.status()),
         };
-        side.open.is_some() || may_begin && !data.is_empty()
+        side.open.is_some() || is_framed && may_begin && !data.is_empty()
     }
 
     /// The message's head is final.

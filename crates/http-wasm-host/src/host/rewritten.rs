@@ -166,7 +166,7 @@ impl HttpBody for Recoded {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
         let Self { body, recode, ended } = &mut *self;
         let frame = ready!(recode.poll_frame(cx, |cx| body.poll_piece(cx)));
-        *ended = !matches!(frame, Some(Ok(Frame::Data(_))));
+        *ended = matches!(frame, None | Some(Ok(Frame::Trailers(_))));
         Poll::Ready(frame.map(|frame| frame.map(to_http)))
     }
 

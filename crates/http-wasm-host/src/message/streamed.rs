@@ -19,6 +19,11 @@ pub struct Streamed {
     /// Runs the guest, unless that is done elsewhere.
     source: Option<Box<dyn Source>>,
     is_run_elsewhere: bool,
+    /// The end, if it has come together with a piece that goes first.
+    end: Option<Result<Option<Fields>, BoxError>>,
+    /// Whether the end was returned.
+    is_over: bool,
+    /// Whether the whole body has been returned.
     has_ended: bool,
 }
 
@@ -73,7 +78,10 @@ pub(crate) fn run_elsewhere() -> (StreamWriter, Streamed) {
 
 fn ends(is_run_elsewhere: bool) -> (StreamWriter, Streamed) {
     let shared = Arc::<Shared>::default();
-    (StreamWriter(shared.clone()), Streamed { shared, source: None, is_run_elsewhere, has_ended: false })
+    let writer = StreamWriter(shared.clone());
+    let body =
+        Streamed { shared, source: None, is_run_elsewhere, end: None, is_over: false, has_ended: false };
+    (writer, body)
 }
 
 impl StreamWriter {
@@ -160,16 +168,23 @@ impl Streamed {
         if let Some(piece) = self.take_piece() {
             return Poll::Ready(Some(Ok(Frame::Data(piece))));
         }
-        if self.has_ended {
+        if self.is_over {
             return Poll::Ready(None);
         }
-        let polled = if self.is_run_elsewhere { self.poll_elsewhere(cx) } else { self.run(cx) };
+        let polled = match self.end.take() {
+            Some(end) => Poll::Ready(end),
+            None if self.is_run_elsewhere => self.poll_elsewhere(cx),
+            None => self.run(cx),
+        };
         if let Some(piece) = self.take_piece() {
+            if let Poll::Ready(end) = polled {
+                self.end = Some(end);
+            }
             return Poll::Ready(Some(Ok(Frame::Data(piece))));
         }
-        let ended = ready!(polled);
-        (self.has_ended, self.source) = (true, None);
-        Poll::Ready(ended.map(|trailers| trailers.map(Frame::Trailers)).transpose())
+        let end = ready!(polled);
+        (self.is_over, self.has_ended, self.source) = (true, end.is_ok(), None);
+        Poll::Ready(end.map(|trailers| trailers.map(Frame::Trailers)).transpose())
     }
 
     /// Runs the guest.

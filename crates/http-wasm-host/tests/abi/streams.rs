@@ -261,6 +261,30 @@ fn only_the_limit_for_streams_applies_to_a_stream() {
 }
 
 #[test]
+fn a_limit_that_expires_during_a_write_breaks_the_response_off() {
+    let limits = Limits { stream_total: Duration::from_millis(1), ..Limits::default() };
+    let probe = streams(MARKS).limits(limits).load();
+    let mut begun = begin(&probe, get(), "one", |_| {});
+    assert!(matches!(begun.poll(), Poll::Ready(Some(Ok(Frame::Data(data)))) if data == "one"));
+    std::thread::sleep(Duration::from_millis(20));
+    // The guest could write the next piece, if the limit hadn't expired.
+    let error = begun.rest().unwrap_err().to_string();
+    assert!(error.contains("time limit of 1ms"), "{error}");
+}
+
+#[test]
+fn responses_to_http_1_0_are_held_until_the_guest_has_returned() {
+    let probe = streams(MARKS).load();
+    let mut host = get();
+    host.protocol_version = "HTTP/1.0";
+    let mut pinned = probe.next(host);
+    pinned.host_mut().response.set_body("whole");
+    let Handled { mut host, stream, .. } = block_on(pinned.handle_response()).unwrap();
+    assert!(stream.is_none());
+    assert_eq!(host.response.take_body().0, b"whole!");
+}
+
+#[test]
 fn streamed_writes_are_not_limited() {
     let limits = Limits { written_bytes: 10, replay_bytes: 10, ..Limits::default() };
     let probe = streams(MARKS).limits(limits).load();

@@ -193,7 +193,8 @@ impl<G: GuestObserver> PassedGuests<G> {
         Ok(self.resume(host, failures)?.into_response())
     }
 
-    /// Takes the response of a guest, in its host, back through the guests in front of it. The outermost one's host has the result.
+    /// Takes the response of a guest, in its host, back through the guests in front of it. The outermost one's host has
+    /// the result.
     ///
     /// # Errors
     /// A guest that waits for something.

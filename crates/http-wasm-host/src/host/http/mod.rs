@@ -273,7 +273,7 @@ impl HttpHost {
     }
 }
 
-/// Apart from the place where there is no other, as the compiler makes one more copy of what may go to either.
+/// The request's head, without its extensions.
 fn head_of(request: &Request<Body>) -> Request<Body> {
     let mut head = Request::new(Body::empty());
     *head.method_mut() = request.method().clone();

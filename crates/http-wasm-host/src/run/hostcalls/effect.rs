@@ -6,8 +6,8 @@ use crate::abi::{BodyKind, Features, HeaderKind, Phase};
 use crate::exchange::{can_be_name, has_no_effect};
 use crate::trace::{Argument, CallResult, TracedCall};
 
-/// The note on a call. `found` is whether the header to remove exists.
-pub(crate) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, str>> {
+/// The note on a call.
+pub(super) fn note(call: &TracedCall<'_>) -> Option<Cow<'static, str>> {
     let result = match call.result {
         CallResult::Returned(result) => result,
         CallResult::Trapped(_) => return likely_cause(call),
@@ -31,7 +31,7 @@ pub(crate) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, st
         "remove_header" | "get_header_values" if !can_be_name(name) => {
             "finds nothing: no header can have this name"
         }
-        "remove_header" if !found => "no effect: there is no header of this name",
+        "remove_header" if !call.found => "no effect: there is no header of this name",
         "log" if matches!(call.argument("level"), Some(Argument::Level(level)) if !(-1..=2).contains(&level)) => {
             "not logged: the level is none of debug (-1), info (0), warn (1) and error (2)"
         }

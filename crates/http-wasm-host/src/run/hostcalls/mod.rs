@@ -1,7 +1,7 @@
 //! The host functions of the ABI. Each decodes its arguments, calls the exchange, and encodes the result.
 
 mod body;
-pub(crate) mod effect;
+mod effect;
 mod fields;
 mod head;
 mod instance;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use wasmtime::Caller;
 
+use super::effect;
 use crate::abi::{FUNCTIONS, Features, HeaderKind, Phase};
 use crate::error::Reason;
 use crate::host::Host;
@@ -107,7 +108,8 @@ impl OnHostCall for Hook {
         let traced = caller.data_mut().traced.take();
         let memory = memory::split(caller).map_or(&[][..], |(memory, _)| &*memory);
         let name = name.as_deref();
-        let call = TracedCall { function, args, phase, features, result, took, memory, name, found };
+        let explain = effect::note;
+        let call = TracedCall { function, args, phase, features, result, took, memory, name, found, explain };
         if let Some(traced) = &traced {
             traced.event(&TraceEvent::HostCall(call));
         }

@@ -14,7 +14,6 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use super::config::Mount;
 use super::lines::{LineSink, Lines, Stream};
 use super::preview1::Preview1;
-use super::state::HasWasi;
 use crate::engine::FileThreads;
 use crate::log::Log;
 
@@ -71,13 +70,6 @@ impl Files {
         self.stdout.with_lines(Lines::flush);
         self.stderr.with_lines(Lines::flush);
     }
-}
-
-/// The context of an instance for wasmtime-wasi's functions.
-pub(super) fn of<T: HasWasi>(data: &mut T) -> &mut Preview1 {
-    let (wasi, log, _) = data.wasi();
-    // A store that was created with a different configuration from its linker's has no files.
-    wasi.files.get_or_insert_with(|| Box::new(Files::none())).ctx(log)
 }
 
 /// An output stream that the instance shares with wasmtime-wasi's table of descriptors.

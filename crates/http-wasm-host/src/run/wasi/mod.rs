@@ -38,8 +38,8 @@ use crate::run::suspend::{self, WaitsFor};
 /// The functions that may have to wait. Their imports get a shim (see [`crate::run::suspend`]).
 pub(crate) const SUSPENDING: [(&str, &str); 1] = [(MODULE, "poll_oneoff")];
 
-/// Registers preview 1, with what `config` grants. Calls are traced if `traces_files`; those that have nothing to do with
-/// files are in any case, if there is a tracer.
+/// Registers preview 1, with what `config` grants. Calls are traced if `traces_files`; those that have nothing to do
+/// with files are in any case, if there is a tracer.
 pub(crate) fn add_to_linker<T: HasWasi>(
     linker: &mut Linker<T>,
     config: &WasiConfig,
@@ -54,7 +54,7 @@ pub(crate) fn add_to_linker<T: HasWasi>(
         traced_files::add_to_linker(linker)?;
         return add_fileless(linker, config);
     }
-    wasmtime_wasi::p1::wasi_snapshot_preview1::add_to_linker(linker, files::of)?;
+    wasmtime_wasi::p1::wasi_snapshot_preview1::add_to_linker(linker, state::files_of)?;
     linker.allow_shadowing(true);
     let added = add_fileless(linker, config);
     linker.allow_shadowing(false);

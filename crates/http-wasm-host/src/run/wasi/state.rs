@@ -8,6 +8,7 @@ use wasmtime::Caller;
 use super::config::WasiConfig;
 use super::files::Files;
 use super::lines::{LineSink, Lines, Stream};
+use super::preview1::Preview1;
 use crate::engine::FileThreads;
 use crate::error::CallError;
 use crate::log::Log;
@@ -95,6 +96,13 @@ impl WasiState {
 pub(super) struct Waiting {
     pub(super) since: Instant,
     pub(super) sleep: Option<Task>,
+}
+
+/// The context of an instance for wasmtime-wasi's functions.
+pub(super) fn files_of<T: HasWasi>(data: &mut T) -> &mut Preview1 {
+    let (wasi, log, _) = data.wasi();
+    // A store that was created with a different configuration from its linker's has no files.
+    wasi.files.get_or_insert_with(|| Box::new(Files::none())).ctx(log)
 }
 
 /// The context of a WASI function.

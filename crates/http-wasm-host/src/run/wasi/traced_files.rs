@@ -5,8 +5,8 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1 as preview1;
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::GuestMemory;
 
-use super::state::HasWasi;
-use super::{files, traced};
+use super::state::{HasWasi, files_of};
+use super::traced;
 use crate::abi::WASI_MODULE as MODULE;
 use crate::error::CallError;
 use crate::run::memory;
@@ -35,7 +35,7 @@ macro_rules! call {
         let fuel = $caller.as_context_mut().hostcall_fuel();
         let split = memory::split(&mut $caller);
         let (memory, data) = split.map_err(|reason| CallError { function, reason })?;
-        let files = files::of(data);
+        let files = files_of(data);
         files.set_hostcall_fuel(fuel);
         let mut memory = GuestMemory::Unshared(memory);
         let answer = preview1::$name(files, &mut memory $(, $arg)*) $($await)*;
