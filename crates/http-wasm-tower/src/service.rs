@@ -50,38 +50,37 @@ where
     /// Runs the guest immediately. If it doesn't have to wait, nothing is stored in the future, and nothing is cloned.
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let Self { inner, chain } = self;
-        if chain.is_empty() {
+        let exchange = if chain.is_empty() {
             let failures = chain.failures::<ReqBody>(None);
-            let response = inner.call(request.map(Body::new));
-            return ResponseFuture {
-                exchange: Exchange::passed(response, PassedGuests::default(), failures),
-            };
-        }
-        let failures = chain.failures(Some(&request));
-        let source_addr = chain.find_addr(request.extensions());
-        let mut passed = PassedGuests::default();
-        let exchange = match chain.enter(request, source_addr, &mut (), &mut passed, &failures) {
-            // Not in a helper function: the inner service's future may contain the request, and would be copied once
-            // more. It is returned from here for the same reason.
-            Forwarded::Passed => {
-                let response = inner.call(passed.take_request());
-                return ResponseFuture { exchange: Exchange::passed(response, passed, failures) };
-            }
-            Forwarded::Answered(response) => {
-                // The service that was polled ready won't be called: release what it has reserved, such as a permit.
-                *inner = inner.clone();
-                Exchange::answered(response, passed, failures)
-            }
-            Forwarded::Waiting(waiting) => {
-                // Call the inner service that was polled ready, and leave its clone behind.
-                let clone = inner.clone();
-                let ready = std::mem::replace(inner, clone);
-                Exchange::waiting(waiting, chain.clone(), (), ready, passed, failures)
-            }
-            Forwarded::Writing(begun) => {
-                let clone = inner.clone();
-                let ready = std::mem::replace(inner, clone);
-                Exchange::writing(begun, chain.clone(), (), ready, passed, failures)
+            Exchange::passed(inner.call(request.map(Body::new)), PassedGuests::default(), failures)
+        } else {
+            let failures = chain.failures(Some(&request));
+            let source_addr = chain.find_addr(request.extensions());
+            let mut passed = PassedGuests::default();
+            match chain.enter(request, source_addr, &mut (), &mut passed, &failures) {
+                // Not in a helper function: the inner service's future may contain the request, and would be copied
+                // once more.
+                Forwarded::Passed => {
+                    let response = inner.call(passed.take_request());
+                    Exchange::passed(response, passed, failures)
+                }
+                Forwarded::Answered(response) => {
+                    // The service that was polled ready won't be called: release what it has reserved, such as a
+                    // permit.
+                    *inner = inner.clone();
+                    Exchange::answered(response, passed, failures)
+                }
+                Forwarded::Waiting(waiting) => {
+                    // Call the inner service that was polled ready, and leave its clone behind.
+                    let clone = inner.clone();
+                    let ready = std::mem::replace(inner, clone);
+                    Exchange::waiting(waiting, chain.clone(), (), ready, passed, failures)
+                }
+                Forwarded::Writing(begun) => {
+                    let clone = inner.clone();
+                    let ready = std::mem::replace(inner, clone);
+                    Exchange::writing(begun, chain.clone(), (), ready, passed, failures)
+                }
             }
         };
         ResponseFuture { exchange }

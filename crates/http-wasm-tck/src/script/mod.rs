@@ -4,8 +4,13 @@
 //! Where the guest can't report anything (in `handle_response` without `buffer_response`), the script includes the
 //! expectations, and the guest traps if one fails.
 
+mod arg;
+mod needs;
 mod verbs;
 
+pub use self::arg::Arg;
+
+use self::needs::needed_for;
 use crate::guest::{Capabilities, Function, Param};
 use crate::text::{shown, to_hex};
 
@@ -22,45 +27,6 @@ pub const RESPONSE_TRAILERS: u32 = 3;
 pub const BEFORE_HEADER: &str = "x-tck-script";
 /// The request header with the script for `handle_response`.
 pub const AFTER_HEADER: &str = "x-tck-script-r";
-
-/// An operand.
-#[derive(Clone, Debug)]
-pub enum Arg {
-    /// A number.
-    N(u32),
-    /// A string: two operands, its address and its length.
-    T(Vec<u8>),
-    /// The low half of the last result.
-    Low,
-    /// The high half of the last result.
-    High,
-    /// The low half of a register.
-    Register(u8),
-}
-
-impl From<u32> for Arg {
-    fn from(number: u32) -> Self {
-        Self::N(number)
-    }
-}
-
-impl<const N: usize> From<&[u8; N]> for Arg {
-    fn from(text: &[u8; N]) -> Self {
-        Self::T(text.to_vec())
-    }
-}
-
-impl From<&[u8]> for Arg {
-    fn from(text: &[u8]) -> Self {
-        Self::T(text.to_vec())
-    }
-}
-
-impl From<&str> for Arg {
-    fn from(text: &str) -> Self {
-        Self::T(text.as_bytes().to_vec())
-    }
-}
 
 /// The expected content of a range of memory.
 #[derive(Clone, Debug)]
@@ -139,7 +105,7 @@ impl Script {
     /// The same with any number of operands.
     pub fn call_with(mut self, function: Function, args: &[Arg]) -> Self {
         self.called.push(function);
-        self.needs |= Capabilities::needed_for(function, args);
+        self.needs |= needed_for(function, args);
         self.limit = match args.last() {
             Some(Arg::N(limit)) if function.params().last() == Some(&Param::BufLimit) => Some(*limit),
             _ => None,

@@ -72,11 +72,10 @@ impl Chain {
         let mut passed = PassedGuests::default();
         let forwarded = self.enter(request, source_addr, &mut observer, &mut passed, &failures);
         ChainFuture::new(match forwarded {
-            // Not in a helper function: the handler's future may contain the request, and would be copied once more.
-            // It is returned from here for the same reason.
+            // Written out, as the handler's future may hold the request, and would be copied once more on its way.
             Forwarded::Passed => {
                 let response = next(passed.take_request());
-                return ChainFuture::new(Exchange::passed(response, passed, failures));
+                Exchange::passed(response, passed, failures)
             }
             Forwarded::Answered(response) => Exchange::answered(response, passed, failures),
             Forwarded::Waiting(waiting) => {
