@@ -23,8 +23,11 @@ pub(super) fn header_parts<'t>(name: &[u8], values: &'t [u8]) -> Vec<(&'t [u8], 
     parts
 }
 
-/// The parts of a configuration, and whether they are secret. The keys of JSON objects, and those in lines such as `key
-/// = value` or `key: value`, aren't.
+/// The maximum length of a key in a line.
+const KEY: usize = 40;
+
+/// The parts of a configuration, and whether they are secret. The keys of JSON objects aren't, nor, if there are several
+/// lines, those in lines such as `key = value` or `key: value`.
 pub(super) fn config_parts(config: &[u8]) -> Vec<(&[u8], bool)> {
     match serde_json::from_slice::<serde::de::IgnoredAny>(config) {
         Ok(_) => json_parts(config),
@@ -33,17 +36,26 @@ pub(super) fn config_parts(config: &[u8]) -> Vec<(&[u8], bool)> {
 }
 
 fn line_parts(config: &[u8]) -> Vec<(&[u8], bool)> {
+    if !config.trim_ascii().contains(&b'\n') {
+        return vec![(config, true)];
+    }
     let mut parts = Vec::new();
     for line in config.split_inclusive(|byte| *byte == b'\n') {
-        let end = line.iter().position(|byte| matches!(byte, b'=' | b':')).map_or(0, |at| at + 1);
-        // Anything else isn't a key.
-        let is_key =
-            line[..end].iter().all(|byte| byte.is_ascii_alphanumeric() || b" \t-_.=:\"".contains(byte));
-        let (key, value) = line.split_at(if is_key { end } else { 0 });
+        let (key, value) = line.split_at(key_len(line));
         parts.push((key, false));
         parts.push((value, true));
     }
     parts
+}
+
+/// The length of a line's key with its separator. Secrets, too, may contain separators: base64 ends with `=`.
+fn key_len(line: &[u8]) -> usize {
+    let Some(at) = memchr::memchr2(b'=', b':', line) else { return 0 };
+    let (key, value) = (line[..at].trim_ascii(), &line[at + 1..]);
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let is_key = (1..=KEY).contains(&key.len()) && key.iter().all(is_name);
+    let has_value = value.iter().any(|byte| *byte != b'=' && !byte.is_ascii_whitespace());
+    if is_key && has_value && !value.starts_with(b"=") { at + 1 } else { 0 }
 }
 
 fn json_parts(json: &[u8]) -> Vec<(&[u8], bool)> {

@@ -170,3 +170,22 @@ fn keys_in_lines_of_a_configuration_stay_and_values_are_replaced() {
     assert!(text.contains("\nsecret = ") && text.contains("\nurl: https://"), "{text}");
     assert!(!text.contains("hunter2") && !text.contains("pa55word"), "{text}");
 }
+
+/// The masked configuration.
+fn masked(config: &str) -> String {
+    let har = redacted(config, &[], &[], vec![call("get_config", &[], &[config])]);
+    String::from_utf8(calls(&har)[0].written[0].1.0.to_vec()).unwrap()
+}
+
+#[test]
+fn a_secret_with_a_separator_is_no_key() {
+    for config in ["c2VjcmV0LXRva2VuLTEyMw==", "c2VjcmV0LXRva2VuLTEyMw=\n", "c2VjcmV0LXRva2VuLTEyMw:pw\n"] {
+        let text = masked(config);
+        assert!(text.len() == config.len() && !text.contains("c2VjcmV0LXRva2VuLTEyMw"), "{text}");
+    }
+    let long = "c2Vj".repeat(11);
+    for line in ["c2Vj=", "c2Vj==", "c2Vj= ", "c2Vj = \r", "c2Vj==x", "a c2Vj=x", &format!("{long}=x")] {
+        let text = masked(&format!("first = 1\n{line}\n"));
+        assert!(text.starts_with("first = ") && !text.contains("c2Vj"), "{line}: {text}");
+    }
+}
