@@ -23,27 +23,56 @@ pub(super) fn header_parts<'t>(name: &[u8], values: &'t [u8]) -> Vec<(&'t [u8], 
     parts
 }
 
+/// What happens to a part of a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Part of the syntax: it stays.
+    Syntax,
+    /// A key: it stays, except for words of secrets.
+    Key,
+    /// Its words are masked.
+    Secret,
+    /// An escape sequence of a secret: it is replaced with another that is as long.
+    Escape,
+}
+
 /// The maximum length of a key in a line.
 const KEY: usize = 40;
 
-/// The parts of a configuration, and whether they are secret. The keys of JSON objects aren't, nor, if there are several
-/// lines, those in lines such as `key = value` or `key: value`.
-pub(super) fn config_parts(config: &[u8]) -> Vec<(&[u8], bool)> {
-    match serde_json::from_slice::<serde::de::IgnoredAny>(config) {
-        Ok(_) => json_parts(config),
-        Err(_) => line_parts(config),
+/// The parts of a configuration. In JSON, the keys of objects are known. Elsewhere, those in lines such as `key =
+/// value` or `key: value` are, if there are several lines.
+pub(super) fn config_parts(config: &[u8]) -> Vec<(&[u8], Kind)> {
+    match is_json(config) {
+        true => json_tokens(config).into_iter().flat_map(json_parts).collect(),
+        false => line_parts(config),
     }
 }
 
-fn line_parts(config: &[u8]) -> Vec<(&[u8], bool)> {
+/// The strings of a JSON configuration that contain escape sequences, without these. Keys are left out.
+pub(super) fn unescaped(config: &[u8]) -> Vec<String> {
+    if !is_json(config) {
+        return Vec::new();
+    }
+    let strings = json_tokens(config).into_iter().filter_map(|token| match token {
+        Token::String(string) if string.contains(&b'\\') => serde_json::from_slice(string).ok(),
+        _ => None,
+    });
+    strings.collect()
+}
+
+fn is_json(config: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(config).is_ok()
+}
+
+fn line_parts(config: &[u8]) -> Vec<(&[u8], Kind)> {
     if !config.trim_ascii().contains(&b'\n') {
-        return vec![(config, true)];
+        return vec![(config, Kind::Secret)];
     }
     let mut parts = Vec::new();
     for line in config.split_inclusive(|byte| *byte == b'\n') {
         let (key, value) = line.split_at(key_len(line));
-        parts.push((key, false));
-        parts.push((value, true));
+        parts.push((key, Kind::Key));
+        parts.push((value, Kind::Secret));
     }
     parts
 }
@@ -58,23 +87,70 @@ fn key_len(line: &[u8]) -> usize {
     if is_key && has_value && !value.starts_with(b"=") { at + 1 } else { 0 }
 }
 
-fn json_parts(json: &[u8]) -> Vec<(&[u8], bool)> {
-    let mut parts = Vec::new();
-    let mut at = 0;
-    while at < json.len() {
-        let start = at;
-        if json[at] != b'"' {
-            at = memchr::memchr(b'"', &json[at..]).map_or(json.len(), |found| at + found);
-            parts.push((&json[start..at], true));
-            continue;
-        }
-        at += 1;
-        while at < json.len() && json[at] != b'"' {
-            at += if json[at] == b'\\' { 2 } else { 1 };
-        }
-        at = (at + 1).min(json.len());
-        let next = json[at..].iter().find(|byte| !byte.is_ascii_whitespace());
-        parts.push((&json[start..at], next != Some(&b':')));
+/// A part of a JSON text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token<'t> {
+    /// A string, with its quotes, that is the key of an object.
+    Key(&'t [u8]),
+    /// Any other string, with its quotes.
+    String(&'t [u8]),
+    /// A number up to its exponent.
+    Number(&'t [u8]),
+    Other(&'t [u8]),
+}
+
+fn json_tokens(json: &[u8]) -> Vec<Token<'_>> {
+    let (mut tokens, mut rest) = (Vec::new(), json);
+    while let Some(first) = rest.first() {
+        let is_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+        let len = match first {
+            b'"' => string_len(rest),
+            b'e' | b'E' => {
+                // A large exponent would make a number that is out of range.
+                let exponent = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-');
+                rest.iter().take_while(|byte| exponent(byte)).count()
+            }
+            first if is_number(first) => rest.iter().take_while(|byte| is_number(byte)).count(),
+            _ => 1,
+        };
+        let (token, after) = rest.split_at(len);
+        rest = after;
+        tokens.push(match first {
+            b'"' if after.trim_ascii_start().first() == Some(&b':') => Token::Key(token),
+            b'"' => Token::String(token),
+            first if is_number(first) => Token::Number(token),
+            _ => Token::Other(token),
+        });
+    }
+    tokens
+}
+
+/// The length of the string with its quotes.
+fn string_len(json: &[u8]) -> usize {
+    let mut at = 1;
+    while at < json.len() && json[at] != b'"' {
+        at += if json[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(json.len())
+}
+
+fn json_parts(token: Token<'_>) -> Vec<(&[u8], Kind)> {
+    let (string, text, escape) = match token {
+        Token::Key(string) => (string, Kind::Key, Kind::Syntax),
+        Token::String(string) => (string, Kind::Secret, Kind::Escape),
+        Token::Number(number) => return vec![(number, Kind::Secret)],
+        Token::Other(other) => return vec![(other, Kind::Syntax)],
+    };
+    let (mut parts, mut rest) = (Vec::new(), string);
+    while !rest.is_empty() {
+        let len = match rest {
+            [b'\\', b'u', ..] => rest.len().min(6),
+            [b'\\', ..] => rest.len().min(2),
+            _ => memchr::memchr(b'\\', rest).unwrap_or(rest.len()),
+        };
+        let (part, after) = rest.split_at(len);
+        parts.push((part, if part[0] == b'\\' { escape } else { text }));
+        rest = after;
     }
     parts
 }

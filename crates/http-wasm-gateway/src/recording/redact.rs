@@ -13,7 +13,7 @@ use super::event::{CallEvent, Data, Event, Failure, Outcome};
 use super::exchange::Finished;
 use super::har::{Har, HarContent, HarPair};
 use super::log::GuestOrigin;
-use super::parts::{config_parts, environment, header_parts};
+use super::parts::{Kind, config_parts, environment, header_parts, unescaped};
 use super::words::{Masks, Part, split};
 use crate::config;
 
@@ -187,10 +187,14 @@ impl Words {
     }
 
     fn add_config(&mut self, config: &[u8]) {
-        for part in config_parts(config) {
-            if let (text, true) = part {
+        for (text, kind) in config_parts(config) {
+            if kind == Kind::Secret {
                 self.add(text, CONFIG_WORD);
             }
+        }
+        // The guest sees these strings without escape sequences.
+        for string in unescaped(config) {
+            self.add(string.as_bytes(), CONFIG_WORD);
         }
     }
 
@@ -371,20 +375,25 @@ impl Redactor<'_> {
 
     /// Masks the values of a secret header.
     fn header(&self, name: &[u8], values: &[u8]) -> Vec<u8> {
-        self.parts(header_parts(name, values))
-    }
-
-    fn config(&self, config: &[u8]) -> Vec<u8> {
-        self.parts(config_parts(config))
-    }
-
-    fn parts<'t>(&self, parts: impl IntoIterator<Item = (&'t [u8], bool)>) -> Vec<u8> {
-        let mut masked = Vec::new();
-        for (text, is_secret) in parts {
+        let mut masked = Vec::with_capacity(values.len());
+        for (text, is_secret) in header_parts(name, values) {
             match is_secret {
                 true => masked.extend(self.secret(text)),
                 // A name may be equal to a word of a secret.
                 false => masked.extend(&*self.text(text)),
+            }
+        }
+        masked
+    }
+
+    fn config(&self, config: &[u8]) -> Vec<u8> {
+        let mut masked = Vec::with_capacity(config.len());
+        for (text, kind) in config_parts(config) {
+            match kind {
+                Kind::Syntax => masked.extend(text),
+                Kind::Key => masked.extend(&*self.text(text)),
+                Kind::Secret => masked.extend(self.secret(text)),
+                Kind::Escape => masked.extend(self.masks.escape(text)),
             }
         }
         masked

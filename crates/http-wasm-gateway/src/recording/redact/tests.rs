@@ -21,6 +21,10 @@ fn call(function: &'static str, passed: &[&str], written: &[&str]) -> Event {
 
 /// Redacts these events and headers, for a guest with this configuration and environment.
 fn redacted(config: &str, env: &[&str], headers: &[(&str, &str)], events: Vec<Event>) -> Har {
+    redacted_with(7, config, env, headers, events)
+}
+
+fn redacted_with(key: u8, config: &str, env: &[&str], headers: &[(&str, &str)], events: Vec<Event>) -> Har {
     let origin = GuestOrigin {
         name: "g".to_owned(),
         path: None,
@@ -75,7 +79,7 @@ fn redacted(config: &str, env: &[&str], headers: &[(&str, &str)], events: Vec<Ev
     let mut har = Har { log };
     let settings = config::Record::default();
     let secrets = Secrets::new(&settings, &[]);
-    secrets.redact(&mut har, &[finished], [7; 32]);
+    secrets.redact(&mut har, &[finished], [key; 32]);
     har
 }
 
@@ -187,5 +191,26 @@ fn a_secret_with_a_separator_is_no_key() {
     for line in ["c2Vj=", "c2Vj==", "c2Vj= ", "c2Vj = \r", "c2Vj==x", "a c2Vj=x", &format!("{long}=x")] {
         let text = masked(&format!("first = 1\n{line}\n"));
         assert!(text.starts_with("first = ") && !text.contains("c2Vj"), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_masked_json_configuration_is_still_json_whatever_its_strings_and_numbers() {
+    let config = r#"{"key\nabcd": "a\nSecretLine2", "n": [-10, 0.5, 1e300, 12E-5, 20, 100, 1.5e+3, true, null],
+        "p\u00e4ss": "p\u00e4ssw\u00f6rd\u4f60\ud83d\ude00", "w": "nabcd",
+        "abc": "\u0048unter2\t\"quoted\" C:\\users\/x"}"#;
+    let log = "SecretLine2 p\u{e4}ssw\u{f6}rd\u{4f60}\u{1f600} Hunter2";
+    for key in 0..100 {
+        let events = vec![call("get_config", &[], &[config]), call("log", &[log], &[])];
+        let calls = calls(&redacted_with(key, config, &[], &[], events));
+        let text = String::from_utf8(calls[0].written[0].1.0.to_vec()).unwrap();
+        assert_eq!(text.len(), config.len());
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        assert!(json["key\nabcd"].as_str().unwrap().contains('\n'), "{text}");
+        assert!(json["n"][0].as_i64().unwrap() <= -10 && json["n"][7] == true, "{text}");
+        let whole = serde_json::to_string(&calls).unwrap();
+        for secret in ["SecretLine2", r"\u4f60", "p\u{e4}ss", "\u{f6}rd", "unter2", "quoted", "users"] {
+            assert!(!text.contains(secret) && !whole.contains(secret), "{secret}: {whole}");
+        }
     }
 }
