@@ -90,8 +90,9 @@ pub(super) struct ResponseHead {
 /// The beginning of a body, and its trailers.
 #[derive(Debug, Default)]
 pub(super) struct Content {
-    pub(super) kept: Vec<Bytes>,
-    kept_bytes: usize,
+    pub(super) kept: Vec<u8>,
+    /// The memory that is reserved for it.
+    taken: usize,
     /// The size of the body, or of the part that was read.
     pub(super) size: u64,
     /// The trailers after it.
@@ -224,13 +225,12 @@ impl Exchange {
         let mut state = self.lock();
         let memory = state.memory.clone();
         let content = state.content(side, which);
+        let is_whole = content.size == content.kept.len() as u64;
         content.size += data.len() as u64;
-        let room = self.body_bytes.saturating_sub(content.kept_bytes).min(data.len());
-        // Copied, since a slice would keep a larger buffer alive.
-        if room > 0 && memory.take(room) {
-            content.kept_bytes += room;
-            content.kept.push(Bytes::copy_from_slice(&data[..room]));
-            state.held += room;
+        let room = self.body_bytes.saturating_sub(content.kept.len()).min(data.len());
+        if room > 0 && is_whole {
+            let taken = content.keep(&data[..room], self.body_bytes, &memory);
+            state.held += taken;
         }
     }
 
@@ -332,6 +332,22 @@ impl Finished {
     }
 }
 
+impl Content {
+    /// Keeps further bytes if there is memory for them. Returns how much more memory was reserved.
+    fn keep(&mut self, bytes: &[u8], most: usize, memory: &Memory) -> usize {
+        let len = self.kept.len() + bytes.len();
+        if len > self.taken {
+            let sizes = [len.max((self.taken * 2).min(most)), len];
+            let Some(size) = sizes.into_iter().find(|size| memory.take(size - self.taken)) else { return 0 };
+            self.kept.reserve_exact(size - self.kept.len());
+            self.kept.extend_from_slice(bytes);
+            return size - std::mem::replace(&mut self.taken, size);
+        }
+        self.kept.extend_from_slice(bytes);
+        0
+    }
+}
+
 impl Messages {
     fn size(&self) -> usize {
         let request = self.request.as_ref().map_or(0, |head| {
@@ -363,5 +379,59 @@ impl Part {
 impl Drop for Finished {
     fn drop(&mut self) {
         self.memory.give_back(self.held);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Ended(Mutex<Option<Finished>>);
+
+    impl Registry for Ended {
+        fn begins(&self, _: u64, _: Weak<Exchange>) {}
+
+        fn ends(&self, _: u64, finished: Finished) {
+            *self.0.lock().unwrap() = Some(finished);
+        }
+    }
+
+    fn begin(ended: &Arc<Ended>, body_bytes: usize, memory: &Arc<Memory>) -> ExchangeRecorder {
+        let settings = Settings { registry: ended.clone(), id: 1, body_bytes, memory: memory.clone() };
+        let client_addr = SocketAddr::from(([127, 0, 0, 1], 1));
+        ExchangeRecorder::begin(settings, &mut Request::new(BoxBody::default()), client_addr, false)
+    }
+
+    #[test]
+    fn all_memory_for_a_body_is_accounted_even_if_it_comes_in_small_frames() {
+        for (limit, body_bytes, kept) in
+            [(usize::MAX, 1000, 1000), (700, 1000, 700), (usize::MAX, 9999, 2000)]
+        {
+            let (ended, memory) = (Arc::<Ended>::default(), Memory::new(limit));
+            let exchange = begin(&ended, body_bytes, &memory);
+            for _ in 0..2000 {
+                exchange.0.add(Side::Client, Which::Request, &Bytes::from_static(b"x"));
+            }
+            drop(exchange);
+            let finished = ended.0.lock().unwrap().take().unwrap();
+            let body = &finished.client.request_body;
+            assert_eq!((&*body.kept, body.size), (&*vec![b'x'; kept], 2000));
+            assert!(body.kept.capacity() <= memory.used() && memory.used() <= body_bytes);
+            drop(finished);
+            assert_eq!(memory.used(), 0);
+        }
+    }
+
+    #[test]
+    fn of_a_body_that_does_not_fit_only_the_beginning_is_kept() {
+        let (ended, memory) = (Arc::<Ended>::default(), Memory::new(3));
+        let exchange = begin(&ended, 100, &memory);
+        for frame in ["ab", "cdef", "g"] {
+            exchange.0.add(Side::Next, Which::Response, &Bytes::from_static(frame.as_bytes()));
+        }
+        drop(exchange);
+        let finished = ended.0.lock().unwrap().take().unwrap();
+        assert_eq!(finished.next.response_body.kept, b"ab");
     }
 }

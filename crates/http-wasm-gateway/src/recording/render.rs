@@ -99,7 +99,7 @@ fn response(head: Option<&ResponseHead>, body: &Content) -> HarResponse {
 
 fn content(body: &Content, headers: &HeaderMap) -> HarContent {
     let mime_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    HarContent::new(&body.kept.concat(), body.size, mime_type)
+    HarContent::new(&body.kept, body.size, mime_type)
 }
 
 fn pairs(headers: &HeaderMap) -> Vec<HarPair> {
