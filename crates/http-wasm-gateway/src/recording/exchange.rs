@@ -266,6 +266,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let started = self.started;
         let mut state = self.lock();
+        // If the client leaves during a call, the call doesn't return. What the instance does next isn't part of this.
+        for part in &mut state.parts {
+            part.end.get_or_insert_with(|| part.log.end());
+        }
         let taken = Finished {
             began: state.began,
             took: started.elapsed(),
@@ -384,6 +388,8 @@ impl Drop for Finished {
 
 #[cfg(test)]
 mod tests {
+    use super::super::encode::Entry;
+    use super::super::log::{GuestOrigin, GuestSecrets};
     use super::*;
 
     #[derive(Default)]
@@ -401,6 +407,17 @@ mod tests {
         let settings = Settings { registry: ended.clone(), id: 1, body_bytes, memory: memory.clone() };
         let client_addr = SocketAddr::from(([127, 0, 0, 1], 1));
         ExchangeRecorder::begin(settings, &mut Request::new(BoxBody::default()), client_addr, false)
+    }
+
+    fn log(memory: &Arc<Memory>) -> Arc<InstanceLog> {
+        let guest = Arc::new(GuestOrigin {
+            name: "g".to_owned(),
+            path: None,
+            sha256: String::new(),
+            deadline: Duration::from_secs(1),
+            secrets: GuestSecrets::default(),
+        });
+        Arc::new(InstanceLog::new(guest, 0, memory.clone(), usize::MAX))
     }
 
     #[test]
@@ -433,5 +450,19 @@ mod tests {
         drop(exchange);
         let finished = ended.0.lock().unwrap().take().unwrap();
         assert_eq!(finished.next.response_body.kept, b"ab");
+    }
+
+    #[test]
+    fn an_exchange_that_is_left_during_a_call_has_no_part_in_what_comes_later() {
+        let (ended, memory) = (Arc::<Ended>::default(), Memory::new(usize::MAX));
+        let (exchange, log) = (begin(&ended, 0, &memory), log(&memory));
+        let growth = Entry::Growth { table: false, from: 0, to: 1, granted: true };
+        exchange.0.entered(&log, log.end().at);
+        log.push(&growth);
+        let end = log.end();
+        drop(exchange);
+        log.push(&growth);
+        let finished = ended.0.lock().unwrap().take().unwrap();
+        assert_eq!(finished.parts[0].end(), end);
     }
 }
