@@ -243,9 +243,10 @@ impl Exchange {
         }
     }
 
-    /// The call has returned or failed.
-    pub(super) fn returned(&self, log: &Arc<InstanceLog>) {
+    /// The call has returned or failed. A guest that streams may fail after the response has begun.
+    pub(super) fn returned(&self, log: &Arc<InstanceLog>, failed: bool) {
         let mut state = self.lock();
+        state.guest_failed |= failed;
         if let Some(part) = state.parts.iter_mut().find(|part| Arc::ptr_eq(&part.log, log)) {
             part.end = Some(log.end());
         }
@@ -464,5 +465,21 @@ mod tests {
         log.push(&growth);
         let finished = ended.0.lock().unwrap().take().unwrap();
         assert_eq!(finished.parts[0].end(), end);
+    }
+
+    #[test]
+    fn a_guest_that_fails_after_the_response_has_begun_has_failed() {
+        for failed in [false, true] {
+            let (ended, memory) = (Arc::<Ended>::default(), Memory::new(usize::MAX));
+            let (exchange, log) = (begin(&ended, 0, &memory), log(&memory));
+            exchange.answered(&mut Response::new(BoxBody::default()));
+            for failed in [failed, false] {
+                exchange.0.entered(&log, 0);
+                exchange.0.returned(&log, failed);
+            }
+            drop(exchange);
+            let finished = ended.0.lock().unwrap().take().unwrap();
+            assert_eq!(finished.is_failure(), failed);
+        }
     }
 }

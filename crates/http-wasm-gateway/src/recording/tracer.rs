@@ -93,7 +93,7 @@ impl InstanceTracer for Followed {
                 log.push(&Entry::Returned { proceeds, req_ctx, failure: error.map(Failure::from) });
                 let exchange = self.exchange().upgrade();
                 if let Some(exchange) = exchange {
-                    exchange.returned(log);
+                    exchange.returned(log, error.is_some());
                 }
             }
             _ => {}
