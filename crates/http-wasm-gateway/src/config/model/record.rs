@@ -46,9 +46,9 @@ pub struct Record {
     pub redact_headers: Vec<Located<String>>,
     /// Whether recordings contain secrets as they are. By default, the values of the headers above, everything that
     /// references such as `${NAME}` were replaced with, and the guests' configuration, arguments and environment are
-    /// replaced with other values of the same length. Not replaced are the contents of mounted files that a guest reads,
-    /// which recordings contain, the path of a guest's file, and values that a guest derives from secrets, such as the
-    /// decoded text of Basic credentials.
+    /// replaced with other values of the same length. Not replaced are the contents of mounted files that a guest
+    /// reads, which recordings contain, the path of a guest's file, and values that a guest derives from secrets, such
+    /// as the decoded text of Basic credentials.
     pub unredacted: bool,
 }
 
