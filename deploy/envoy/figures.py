@@ -209,7 +209,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="duration of each measurement [default: 3]")
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of Envoy's worker threads [default: 1 2]")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2],
+                        help="numbers of Envoy's worker threads [default: 1 2]")
     parser.add_argument("--instructions", action="store_true", help="count Envoy's instructions under callgrind")
     args = parser.parse_args()
     if args.instructions:

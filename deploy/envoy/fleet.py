@@ -510,7 +510,8 @@ def main():
     parser.add_argument("--envoy", default=shutil.which("envoy"), help="the Envoy to start [default: from PATH]")
     parser.add_argument("--module", help="libhttp_wasm_envoy.so: run guests in the Envoys")
     parser.add_argument("--http-wasm", help="http-wasm: run guests in external processors")
-    parser.add_argument("--roll-outs", type=int, default=5, help="how often the guest is updated and rolled back [default: 5]")
+    parser.add_argument("--roll-outs", type=int, default=5,
+                        help="how often the guest is updated and rolled back [default: 5]")
     args = parser.parse_args()
     ways = [way for way, wanted in ((Module, args.module), (ExtProc, args.http_wasm)) if wanted]
     if not args.envoy or not ways:

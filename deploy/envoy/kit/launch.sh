@@ -3,8 +3,8 @@
 #
 #   http-wasm tck run --launch "deploy/envoy/kit/launch.sh module {listen} {backend} {guest} {config}"
 #
-# In place of "module", "ext-proc" runs the guest beside Envoy, and "stream" is the module with a guest that streams. ENVOY is Envoy's program, HTTP_WASM the command, MODULE
-# the directory with libhttp_wasm_envoy.so.
+# Instead of "module", "ext-proc" runs the guest in an external processor, and "stream" runs a guest that streams in the
+# module. ENVOY is Envoy's program, HTTP_WASM the command, MODULE the directory with libhttp_wasm_envoy.so.
 set -euo pipefail
 how=$1 listen=$2 backend=${3#http://} guest=$4 config=$5
 # Next to the guest, so that the kit removes it.
