@@ -34,7 +34,6 @@ mod read_request;
 mod read_response;
 mod replaced;
 mod replay;
-mod request_streams;
 mod request_trailers;
 mod response_trailers;
 mod runtime;
