@@ -233,11 +233,7 @@ impl Accessed {
             Some(coded) => coded.poll(host, kind, keep, budget, account, &mut self.trailers, cx),
         };
         let Poll::Ready(frame) = frame else {
-            // A request that holds bytes while it waits may be evicted.
-            return match account.map(|account| account.wait(cx)) {
-                Some(Err(lost)) => Poll::Ready(Err(lost.into())),
-                Some(Ok(())) | None => Poll::Pending,
-            };
+            return BodyAccount::wait(account, cx).map_err(Reason::from);
         };
         match frame? {
             Some(Frame::Data(data)) => {

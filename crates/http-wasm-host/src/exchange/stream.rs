@@ -1,7 +1,7 @@
 //! Messages that are sent while the guest writes them.
 
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
@@ -12,8 +12,8 @@ use crate::abi::BodyKind;
 use crate::bodies::Stream;
 use crate::error::Reason;
 use crate::host::Host;
-use crate::message::body_budget::{BodyBudget, Reservation};
-use crate::message::{Outgoing, Rest, StreamWriter, run_elsewhere, streamed};
+use crate::message::body_budget::{BodyAccount, BodyBudget};
+use crate::message::{Outgoing, Rest, StreamWriter, driven_by_receiver, driven_separately};
 use crate::runtime::Background;
 use crate::text::is_bodyless;
 
@@ -55,7 +55,7 @@ impl<H: Host> Exchange<H> {
         self.side(kind).is_some()
     }
 
-    /// Whether the message streams, and nobody receives it any more: there is nothing more to read then.
+    /// Whether the message streams, and its receiver is gone: the guest's reads end then.
     pub(super) fn is_closed(&self, kind: BodyKind) -> bool {
         self.open(kind).is_some_and(|open| open.writer.is_closed())
     }
@@ -78,13 +78,15 @@ impl<H: Host> Exchange<H> {
     }
 
     /// Like [`write_body`](Self::write_body), but a message that streams goes out as it is written. Pending until the
-    /// receiver has taken all of `data` and asks for more; then it is called again.
+    /// receiver has taken all of `data` and asks for more; then it is called again. It fails if the request is evicted
+    /// meanwhile.
     pub(crate) fn write_streamed(
         &mut self,
         kind: BodyKind,
         data: &[u8],
         memory: &BodyBudget,
         background: &Background,
+        cx: &Context<'_>,
     ) -> Poll<Result<(), Reason>> {
         if !self.is_streaming(kind, data) {
             return Poll::Ready(self.write_body(kind, data, memory));
@@ -97,29 +99,25 @@ impl<H: Host> Exchange<H> {
         let Some(open) = self.open_mut(kind) else {
             return Poll::Ready(Err(Reason::Internal("a stream that was opened is not open")));
         };
-        // Nobody is left to read the rest.
-        if open.writer.is_closed() {
-            open.taken = 0;
-            return Poll::Ready(Ok(()));
-        }
-        if !open.writer.is_wanted() {
-            return Poll::Pending;
-        }
         let rest = &data[open.taken..];
-        if rest.is_empty() {
+        let is_wanted = open.writer.is_wanted();
+        // After the receiver is gone, the rest is discarded.
+        if open.writer.is_closed() || is_wanted && rest.is_empty() {
             open.taken = 0;
             return Poll::Ready(Ok(()));
         }
-        let piece = &rest[..rest.len().min(PIECE)];
-        if let Some(account) = account {
-            account.moved(piece.len());
+        if is_wanted {
+            let piece = &rest[..rest.len().min(PIECE)];
+            if let Some(account) = &account {
+                account.moved(piece.len());
+            }
+            open.writer.write(Bytes::copy_from_slice(piece));
+            open.taken += piece.len();
         }
-        open.writer.write(Bytes::copy_from_slice(piece));
-        open.taken += piece.len();
-        Poll::Pending
+        BodyAccount::wait(account.as_ref(), cx).map_err(Reason::from)
     }
 
-    /// Whether a write streams: it is of the phase's message, which is for somebody and can have a body, and there is
+    /// Whether a write streams: it is of the phase's message, which has a receiver and can have a body, and there is
     /// something to send.
     fn is_streaming(&self, kind: BodyKind, data: &[u8]) -> bool {
         let Some(side) = self.side(kind) else { return false };
@@ -140,8 +138,7 @@ impl<H: Host> Exchange<H> {
     fn commit(&mut self, kind: BodyKind, memory: &BodyBudget, background: &Background) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
         self.check_transformable(kind)?;
-        let account = self.account(memory);
-        let room = account.map(|account| account.reserve(PIECE)).transpose()?;
+        let room = self.account(memory).map(|account| account.reserve(PIECE)).transpose()?;
         if let Some(accessed) = &mut self.state_mut(kind).accessed {
             accessed.stop_replay(false);
         }
@@ -149,9 +146,9 @@ impl<H: Host> Exchange<H> {
         let (writer, body) = match kind {
             BodyKind::Request => {
                 self.ask_for_decodable();
-                run_elsewhere()
+                driven_separately()
             }
-            BodyKind::Response => streamed(),
+            BodyKind::Response => driven_by_receiver(),
         };
         let mut outgoing = Outgoing { rest: Rest::Streamed(body), ..Outgoing::default() };
         let rest = frame_streamed(self, kind, &mut outgoing, background);
@@ -163,7 +160,10 @@ impl<H: Host> Exchange<H> {
             return Err(Reason::Internal("this server can't send a message while it is written"));
         };
         host.set_body(kind, outgoing);
-        let open = Open { writer: writer.clone(), taken: 0, rest, memory: room.unwrap_or_default() };
+        if let Some(room) = room {
+            writer.hold(room);
+        }
+        let open = Open { writer: writer.clone(), taken: 0, rest };
         if let Some(side) = self.streaming.as_mut().and_then(|streaming| streaming.side_mut(kind)) {
             side.open = Some(open);
             side.committed.set(host, writer);
@@ -175,7 +175,7 @@ impl<H: Host> Exchange<H> {
     /// stream.
     pub(super) fn finish_stream(&mut self, kind: BodyKind) -> bool {
         let Some(open) = self.open_mut(kind) else { return false };
-        open.memory = Reservation::default();
+        open.writer.release();
         let rest = std::mem::take(&mut open.rest);
         if self.host.protocol_version() == "HTTP/1.0" {
             self.state_mut(kind).drop_trailers();

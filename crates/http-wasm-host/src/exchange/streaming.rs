@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::abi::BodyKind;
 use crate::bodies::Stream;
-use crate::message::body_budget::Reservation;
 use crate::message::{Rest, StreamWriter};
 
 /// Streaming in one exchange.
@@ -29,8 +28,12 @@ pub(super) struct Open {
     pub(super) taken: usize,
     /// What happens to the original's rest when the guest returns.
     pub(super) rest: Rest,
-    /// For one piece.
-    pub(super) memory: Reservation,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.writer.release();
+    }
 }
 
 /// Where the message is left whose head is sent while the guest still runs.

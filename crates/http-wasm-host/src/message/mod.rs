@@ -19,5 +19,5 @@ pub use self::frame::Frame;
 pub use self::outgoing::{Outgoing, Rest};
 pub use self::recode::Recode;
 pub use self::streamed::Streamed;
-pub(crate) use self::streamed::{Source, StreamWriter, run_elsewhere, streamed};
+pub(crate) use self::streamed::{Source, StreamWriter, driven_by_receiver, driven_separately};
 pub use self::trailers::Trailers;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
+use super::body_budget::{Evictable, Reservation};
 use super::{Fields, Frame};
 use crate::error::BoxError;
 
@@ -13,12 +14,13 @@ use crate::error::BoxError;
 ///
 /// The guest is suspended in each write until the receiver polls for more. So no more than one piece is ever held, and
 /// a slow receiver slows the guest down. The guest that writes a response runs while this is polled, and dropping it
-/// abandons the guest's call. One that writes a request is run by its [`RequestStream`](crate::RequestStream).
+/// abandons the guest's call. One that writes a request runs while its [`RequestStream`](crate::RequestStream) is
+/// polled.
 pub struct Streamed {
     shared: Arc<Shared>,
-    /// Runs the guest, unless that is done elsewhere.
+    /// Runs the guest, unless it is driven separately.
     source: Option<Box<dyn Source>>,
-    is_run_elsewhere: bool,
+    is_driven_separately: bool,
     /// The end, if it has come together with a piece that goes first.
     end: Option<Result<Option<Fields>, BoxError>>,
     /// Whether the end was returned.
@@ -44,20 +46,22 @@ struct Shared(Mutex<State>);
 struct State {
     /// Written, and not yet taken.
     piece: Option<Bytes>,
-    /// Whether the receiver has yet to ask for more than what was written.
-    is_sated: bool,
+    /// Something was written, and the receiver hasn't asked for more since.
+    awaits_demand: bool,
     /// The number of pieces written.
     pieces: u64,
     /// Until the receiver has it.
     source: Option<Box<dyn Source>>,
     /// What is written is discarded: the receiver is gone, or nothing more is sent to it.
     is_closed: bool,
-    /// How a body ends whose guest is run elsewhere, until the receiver has seen it.
+    /// The end of a body whose guest is driven separately, until the receiver has seen it.
     end: Option<Result<Option<Fields>, BoxError>>,
     /// The receiver's task, if it waits for such a body.
     receiver: Option<Waker>,
     /// The task that runs the guest of such a body.
     guest: Option<Waker>,
+    /// For one piece.
+    memory: Reservation,
 }
 
 impl Shared {
@@ -66,21 +70,39 @@ impl Shared {
     }
 }
 
-/// Both ends of a body whose receiver runs the guest.
-pub(crate) fn streamed() -> (StreamWriter, Streamed) {
+/// A receiver that doesn't read would keep the piece, and a guest that waits for it the memory. The guest's call fails
+/// when it continues, so a body that lacks this piece never looks whole.
+impl Evictable for Shared {
+    fn evict(&self) {
+        let mut state = self.lock();
+        let held = (state.piece.take(), std::mem::take(&mut state.memory));
+        drop(state);
+        drop(held);
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Both ends of a response's body: polling it runs the guest.
+pub(crate) fn driven_by_receiver() -> (StreamWriter, Streamed) {
     ends(false)
 }
 
-/// Both ends of a body whose guest is run by another task than the receiver's, or by the same one.
-pub(crate) fn run_elsewhere() -> (StreamWriter, Streamed) {
+/// Both ends of a request's body: the guest and the receiver are polled separately, by different tasks or by the same
+/// one.
+pub(crate) fn driven_separately() -> (StreamWriter, Streamed) {
     ends(true)
 }
 
-fn ends(is_run_elsewhere: bool) -> (StreamWriter, Streamed) {
+fn ends(is_driven_separately: bool) -> (StreamWriter, Streamed) {
     let shared = Arc::<Shared>::default();
     let writer = StreamWriter(shared.clone());
     let body =
-        Streamed { shared, source: None, is_run_elsewhere, end: None, is_over: false, has_ended: false };
+        Streamed { shared, source: None, is_driven_separately, end: None, is_over: false, has_ended: false };
     (writer, body)
 }
 
@@ -93,16 +115,36 @@ impl StreamWriter {
     /// Whether all that was written has been taken, and the receiver asks for more.
     pub(crate) fn is_wanted(&self) -> bool {
         let state = self.0.lock();
-        state.piece.is_none() && !state.is_sated
+        state.piece.is_none() && !state.awaits_demand
     }
 
     /// Writes the next piece, which [is wanted](Self::is_wanted).
     pub(crate) fn write(&self, piece: Bytes) {
         let mut state = self.0.lock();
         state.piece = Some(piece);
-        state.is_sated = true;
+        state.awaits_demand = true;
         state.pieces += 1;
         wake(state, |state| &mut state.receiver);
+    }
+
+    /// Keeps the memory for one piece until it is released, or the request is evicted.
+    pub(crate) fn hold(&self, memory: Reservation) {
+        let account = memory.account().cloned();
+        self.0.lock().memory = memory;
+        if let Some(account) = account {
+            let evictable: Arc<dyn Evictable> = self.0.clone();
+            account.on_eviction(Arc::downgrade(&evictable));
+            if account.check().is_err() {
+                // It has been evicted already.
+                self.0.evict();
+            }
+        }
+    }
+
+    /// Releases the memory, as the guest writes no more.
+    pub(crate) fn release(&self) {
+        let memory = std::mem::take(&mut self.0.lock().memory);
+        drop(memory);
     }
 
     /// From now on the receiver runs the guest.
@@ -129,7 +171,7 @@ impl StreamWriter {
     /// The number of pieces written, if the last one waits for the receiver.
     pub(crate) fn waits_since_piece(&self) -> Option<u64> {
         let state = self.0.lock();
-        (state.is_sated && !state.is_closed).then_some(state.pieces)
+        (state.awaits_demand && !state.is_closed).then_some(state.pieces)
     }
 
     /// Ends the body, unless it has been broken off.
@@ -173,7 +215,7 @@ impl Streamed {
         }
         let polled = match self.end.take() {
             Some(end) => Poll::Ready(end),
-            None if self.is_run_elsewhere => self.poll_elsewhere(cx),
+            None if self.is_driven_separately => self.ask(cx),
             None => self.run(cx),
         };
         if let Some(piece) = self.take_piece() {
@@ -190,7 +232,7 @@ impl Streamed {
     /// Runs the guest.
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Fields>, BoxError>> {
         let mut state = self.shared.lock();
-        state.is_sated = false;
+        state.awaits_demand = false;
         if self.source.is_none() {
             self.source = state.source.take();
         }
@@ -201,8 +243,8 @@ impl Streamed {
         }
     }
 
-    /// Asks for the next piece.
-    fn poll_elsewhere(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Fields>, BoxError>> {
+    /// Asks the guest, which is driven separately, for the next piece.
+    fn ask(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Fields>, BoxError>> {
         let mut state = self.shared.lock();
         if let Some(end) = state.end.take() {
             return Poll::Ready(end);
@@ -214,8 +256,8 @@ impl Streamed {
             Some(waker) => waker.clone_from(cx.waker()),
             None => state.receiver = Some(cx.waker().clone()),
         }
-        // Otherwise the guest doesn't wait for this, and two polls by one task would wake each other for ever.
-        if std::mem::replace(&mut state.is_sated, false) {
+        // A guest that waits for something else isn't woken: if one task polls both, each would keep waking the other.
+        if std::mem::replace(&mut state.awaits_demand, false) {
             wake(state, |state| &mut state.guest);
         }
         Poll::Pending

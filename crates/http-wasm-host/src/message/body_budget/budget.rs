@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use super::ledger::{BodyMemory, Evictable, Holder, Ledger, NoBodyMemory};
 
@@ -128,10 +128,15 @@ impl BodyAccount {
         self.0.holder.stall();
     }
 
-    /// Records that the request waits for bytes. It is woken if it is evicted.
-    pub(crate) fn wait(&self, cx: &Context<'_>) -> Result<(), NoBodyMemory> {
-        self.0.holder.wake_on_eviction(cx.waker());
-        self.check()
+    /// Pending, as the request waits for something. It may be evicted meanwhile: then its task is woken, and this
+    /// fails.
+    pub(crate) fn wait<T>(account: Option<&Self>, cx: &Context<'_>) -> Poll<Result<T, NoBodyMemory>> {
+        let Some(account) = account else { return Poll::Pending };
+        account.0.holder.wake_on_eviction(cx.waker());
+        match account.check() {
+            Ok(()) => Poll::Pending,
+            Err(lost) => Poll::Ready(Err(lost)),
+        }
     }
 }
 

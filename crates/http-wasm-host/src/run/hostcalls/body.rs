@@ -56,8 +56,8 @@ pub(super) fn write_streamed<H: Host>(
     let kind = decode(kind)?;
     let (exchange, suspension) = state.exchange_and_suspension()?;
     let data = memory::read(memory, "body", body, body_len)?;
-    let engine = suspension.engine();
-    match exchange.write_streamed(kind, data, engine.body_budget(), engine.background()) {
+    let (memory, background) = (suspension.engine().body_budget(), suspension.engine().background());
+    match suspension.poll(|cx| exchange.write_streamed(kind, data, memory, background, cx)) {
         Poll::Ready(written) => written.map(|()| Poll::Ready(0)),
         Poll::Pending => Ok(Poll::Pending),
     }

@@ -4,5 +4,6 @@ mod begun;
 mod coded;
 mod declared;
 mod limits;
+mod memory;
 mod requests;
 mod responses;
