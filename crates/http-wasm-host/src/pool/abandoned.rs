@@ -17,7 +17,8 @@ use crate::run::call::{CallStatus, Stage};
 use crate::run::shared::Shared;
 use crate::stats::AbandonedCount;
 
-/// A guest's call that was abandoned while it computed, and that continues in the background.
+/// A guest's call that was abandoned, and that continues in the background: the guest was computing, or was writing a
+/// message while that was sent.
 ///
 /// The guest doesn't notice: it can read what was received, and what it writes is discarded. If it passes the request
 /// on, the next handler isn't called, and the guest is notified that there is no response. Its time limits still apply.
@@ -43,7 +44,8 @@ impl fmt::Debug for AbandonedCall {
 
 /// A call that can continue after its result is no longer wanted.
 pub(super) trait RunningCall<T>: Future<Output = T> + Send {
-    /// Continues the call in the background if its guest computes, or waits and `waits_no_more`; drops it otherwise.
+    /// Continues the call in the background if its guest computes, or if it waits and `waits_no_more` says that what it
+    /// waits for has ended. Drops it otherwise.
     fn abandon(self: Pin<Box<Self>>, waits_no_more: bool) -> Option<AbandonedCall>;
 }
 

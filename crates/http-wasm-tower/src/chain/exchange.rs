@@ -9,7 +9,7 @@ use http_body::Body as HttpBody;
 use http_wasm_host::{Body, BoxError};
 use pin_project_lite::pin_project;
 
-use super::forward::{BegunWriting, Forwarded, GuestCall, Remaining, Waiting};
+use super::forward::{Forwarded, GuestCall, Remaining, Waiting, Writing};
 use super::observer::ChainObserver;
 use super::passed::{Failures, PassedGuests, Responded};
 use super::settings::Chain;
@@ -81,14 +81,14 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
     /// A guest writes the request.
     #[cold]
     pub(crate) fn writing(
-        begun: BegunWriting<O::Guest>,
+        writing: Writing<O::Guest>,
         chain: Chain,
         observer: O,
         next: N,
         passed: PassedGuests<O::Guest>,
         failures: Failures,
     ) -> Self {
-        let streamed = StreamedExchange::new(begun, Remaining { chain, observer, next });
+        let streamed = StreamedExchange::new(writing, Remaining { chain, observer, next });
         Self { state: State::Streaming { streamed: Box::new(streamed) }, passed, failures }
     }
 
@@ -116,8 +116,8 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
                             State::Next { response: call(rest.next, this.passed.take_request()) }
                         }
                         Forwarded::Waiting(waiting) => State::Requesting { waiting, rest: Some(rest) },
-                        Forwarded::Writing(begun) => {
-                            State::Streaming { streamed: Box::new(StreamedExchange::new(begun, rest)) }
+                        Forwarded::Writing(writing) => {
+                            State::Streaming { streamed: Box::new(StreamedExchange::new(writing, rest)) }
                         }
                         Forwarded::Answered(response) => State::Answered { response: Some(response) },
                     });

@@ -27,8 +27,8 @@ pub(crate) struct Waiting<G: GuestObserver> {
     pub(super) at: Position,
 }
 
-/// A guest that has begun to write the request.
-pub(crate) struct BegunWriting<G: GuestObserver> {
+/// A guest that has begun to write the request, which goes on to what is behind it.
+pub(crate) struct Writing<G: GuestObserver> {
     pub(super) guest: WritingGuest<G>,
     pub(super) at: Position,
 }
@@ -79,7 +79,7 @@ pub(crate) enum Forwarded<G: GuestObserver> {
     /// A guest waits for something.
     Waiting(Waiting<G>),
     /// A guest has begun to write it.
-    Writing(BegunWriting<G>),
+    Writing(Writing<G>),
 }
 
 impl Chain {
@@ -131,10 +131,7 @@ impl Chain {
                     Settled::Passed => {}
                     Settled::Answered(response) => return Forwarded::Answered(response),
                     Settled::Writing(guest) => {
-                        return Forwarded::Writing(BegunWriting {
-                            guest,
-                            at: Position { index, source_addr },
-                        });
+                        return Forwarded::Writing(Writing { guest, at: Position { index, source_addr } });
                     }
                 },
                 Err(guest) => {
@@ -173,7 +170,7 @@ impl<N, O: ChainObserver> Remaining<N, O> {
             Settled::Passed => {}
             Settled::Answered(response) => return Forwarded::Answered(response),
             Settled::Writing(guest) => {
-                return Forwarded::Writing(BegunWriting { guest, at: Position { index, source_addr } });
+                return Forwarded::Writing(Writing { guest, at: Position { index, source_addr } });
             }
         }
         let index = index + 1;

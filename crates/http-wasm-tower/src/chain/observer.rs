@@ -36,9 +36,13 @@ pub trait ChainObserver {
 /// Observes one guest's part in one exchange: how long it takes, and how it ends.
 ///
 /// It is created when the guest gets the request. `passed` is called when the guest lets the request proceed, `resumed`
-/// when the response comes back to the guest, and `finished` at the end. If the exchange is dropped before that, the
-/// observer is dropped too, or `abandoned` is called if the guest computes. All of this happens on the request path, so
-/// it must not block.
+/// when the response comes back to the guest, and `finished` at the end. If the guest
+/// [streams](http_wasm_host::Stream), `passed` is called once it has written the whole request, and `streams` is called
+/// instead of `finished` when it has begun to write the response.
+///
+/// The guest's part can end earlier: the exchange is dropped, or a guest in front of it that is still writing the
+/// request fails or responds itself. Then the observer is dropped, or, if a call of the guest continues in the
+/// background, `abandoned` is called. All of this happens on the request path, so it must not block.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -85,8 +89,10 @@ pub trait GuestObserver: Sized {
         self.finished(None);
     }
 
-    /// The exchange was dropped while the guest computed, and its call continues in the background. If you limit how
-    /// many requests a client may have in progress, let the call [hold](AbandonedCall::hold) the client's permit.
+    /// The result of the guest's call is no longer wanted, and the call continues in the background: the guest was
+    /// computing, or was writing the request. The exchange was dropped, or it goes on, with the response of a guest in
+    /// front of this one. If you limit how many requests a client may have in progress, let the call
+    /// [hold](AbandonedCall::hold) the client's permit.
     fn abandoned(self, call: AbandonedCall) {
         let _ = call;
     }

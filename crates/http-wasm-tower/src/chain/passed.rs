@@ -41,20 +41,23 @@ impl Failures {
                 }
                 host
             }
-            Ok(Handled { mut host, error: Some(error), .. }) => {
+            Ok(Handled { host, error: Some(error), .. }) => {
                 observer.finished(Some(&error));
-                let response = host.take_response();
-                host.set_response(fail_open(error, response));
-                host
+                host_of(fail_open(error, host.into_response()))
             }
             Err(error) => {
                 observer.finished(Some(&error));
-                let mut host = HttpHost::new(Request::new(Body::empty()), None);
-                host.set_response(self.fail(error));
-                host
+                host_of(self.fail(error))
             }
         }
     }
+}
+
+/// A host with a response for the guests in front.
+fn host_of(response: Response<Body>) -> HttpHost {
+    let mut host = HttpHost::new(Request::new(Body::empty()), None);
+    host.set_response(response);
+    host
 }
 
 /// The guests that have let a request pass, outermost first. Most chains have one guest, which needs no allocation.
@@ -233,11 +236,9 @@ impl<G: GuestObserver> Part<G> {
                 Ok(responded) => Ok(failures.settle(responded, self.observer)),
                 Err(guest) => Err((guest, self.observer)),
             },
-            Role::Failed { mut host, error } => {
+            Role::Failed { host, error } => {
                 self.observer.finished(Some(&error));
-                let response = host.take_response();
-                host.set_response(fail_open(error, response));
-                Ok(host)
+                Ok(host_of(fail_open(error, host.into_response())))
             }
         }
     }

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body::Body as HttpBody;
 use http_wasm_host::{Body, BoxError, Outcome};
 
-use super::forward::{BegunWriting, Forwarded, GuestCall, Position, Remaining, Waiting};
+use super::forward::{Forwarded, GuestCall, Position, Remaining, Waiting, Writing};
 use super::observer::{ChainObserver, GuestObserver};
 use super::passed::{Failures, PassedGuests, Responded, Settled};
 use super::writing::WritingGuest;
@@ -22,53 +22,47 @@ where
     O: ChainObserver,
 {
     /// Dropped first: what is behind a guest ends before it.
-    tail: Tail<N, F, O>,
-    layers: Layers<O::Guest>,
+    inner: Inner<N, F, O>,
+    writers: Writers<O::Guest>,
     /// The number of guests of the chain.
     length: usize,
 }
 
-/// What is behind the innermost guest that writes.
-enum Tail<N, F, O>
+/// The part of the exchange behind the innermost guest that writes.
+enum Inner<N, F, O>
 where
     O: ChainObserver,
 {
     /// The request is on its way to the guest at this position, or the next handler.
-    Forward {
-        request: Request<Body>,
-        at: Position,
-        rest: Remaining<N, O>,
-    },
+    Forward { request: Request<Body>, at: Position, rest: Remaining<N, O> },
     /// A guest waits in `handle_request`.
-    Requesting {
-        waiting: Waiting<O::Guest>,
-        rest: Remaining<N, O>,
-    },
+    Requesting { waiting: Waiting<O::Guest>, rest: Remaining<N, O> },
     /// The next handler has the request.
     Next(Pin<Box<F>>),
     /// A guest waits in `handle_response`.
     Responding(GuestCall<Responded, O::Guest>),
     /// There is a response.
     Answered(Response<Body>),
+    /// While it changes, and once there is nothing more to poll.
     Taken,
 }
 
-/// Guests that write the request, outermost first.
-struct Layers<G: GuestObserver>(Vec<Layer<G>>);
+/// The guests that write the request, outermost first.
+struct Writers<G: GuestObserver>(Vec<Writer<G>>);
 
-struct Layer<G: GuestObserver> {
-    /// The guests behind it that have let the request pass, up to the next one that writes.
+struct Writer<G: GuestObserver> {
+    /// The guests between it and the next writer, or the next handler, that have let the request pass.
     passed: PassedGuests<G>,
     guest: WritingGuest<G>,
 }
 
-impl<G: GuestObserver> Layers<G> {
-    /// The guests that have let the request pass last. `outer` are those in front of all layers.
+impl<G: GuestObserver> Writers<G> {
+    /// The guests that have let the request pass since the innermost writer. `outer` are those in front of all writers.
     fn passed<'a>(&'a mut self, outer: &'a mut PassedGuests<G>) -> &'a mut PassedGuests<G> {
-        self.0.last_mut().map_or(outer, |layer| &mut layer.passed)
+        self.0.last_mut().map_or(outer, |writer| &mut writer.passed)
     }
 
-    /// Drops the layers behind the first `kept`, the innermost first.
+    /// Drops all writers but the first `kept`, the innermost first.
     fn truncate(&mut self, kept: usize) {
         while self.0.len() > kept {
             self.0.pop();
@@ -76,26 +70,26 @@ impl<G: GuestObserver> Layers<G> {
     }
 }
 
-impl<G: GuestObserver> Drop for Layers<G> {
+impl<G: GuestObserver> Drop for Writers<G> {
     fn drop(&mut self) {
         self.truncate(0);
     }
 }
 
 impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
-    pub(super) fn new(begun: BegunWriting<O::Guest>, rest: Remaining<N, O>) -> Self {
+    pub(super) fn new(writing: Writing<O::Guest>, rest: Remaining<N, O>) -> Self {
         let length = rest.chain.guests().len();
-        let mut new = Self { tail: Tail::Taken, layers: Layers(Vec::new()), length };
-        new.begin_layer(begun, rest);
+        let mut new = Self { inner: Inner::Taken, writers: Writers(Vec::new()), length };
+        new.add_writer(writing, rest);
         new
     }
 
     /// Takes the request of a guest that has begun to write it.
-    fn begin_layer(&mut self, begun: BegunWriting<O::Guest>, rest: Remaining<N, O>) {
-        let BegunWriting { mut guest, at } = begun;
+    fn add_writer(&mut self, writing: Writing<O::Guest>, rest: Remaining<N, O>) {
+        let Writing { mut guest, at } = writing;
         let request = guest.stream.host_mut().take_request(false);
-        self.layers.0.push(Layer { passed: PassedGuests::default(), guest });
-        self.tail = Tail::Forward { request, at: Position { index: at.index + 1, ..at }, rest };
+        self.writers.0.push(Writer { passed: PassedGuests::default(), guest });
+        self.inner = Inner::Forward { request, at: Position { index: at.index + 1, ..at }, rest };
     }
 
     /// Polls for the response of all guests. `outer` are those in front of the ones that write.
@@ -112,20 +106,20 @@ impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
         R::Error: Into<BoxError>,
     {
         loop {
-            match self.poll_tail(cx, outer, failures, &call) {
+            match self.poll_inner(cx, outer, failures, &call) {
                 Poll::Ready(Err(error)) => {
                     // The guests learn from the drop of their calls and instances that there is no response. Nobody
                     // waits for that.
-                    self.tail = Tail::Taken;
-                    self.layers.truncate(0);
+                    self.inner = Inner::Taken;
+                    self.writers.truncate(0);
                     outer.clear();
                     return Poll::Ready(Err(error));
                 }
-                Poll::Ready(Ok(response)) => match self.layers.0.last_mut() {
+                Poll::Ready(Ok(response)) => match self.writers.0.last_mut() {
                     None => return Poll::Ready(Ok(response)),
-                    Some(layer) => {
-                        layer.guest.stream.answered();
-                        self.tail = Tail::Answered(response);
+                    Some(writer) => {
+                        writer.guest.stream.answered();
+                        self.inner = Inner::Answered(response);
                     }
                 },
                 Poll::Pending => {}
@@ -137,7 +131,7 @@ impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
     }
 
     /// Polls for the response to the innermost guest that writes.
-    fn poll_tail<R, E>(
+    fn poll_inner<R, E>(
         &mut self,
         cx: &mut Context<'_>,
         outer: &mut PassedGuests<O::Guest>,
@@ -150,13 +144,13 @@ impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
         R::Error: Into<BoxError>,
     {
         loop {
-            let passed = self.layers.passed(outer);
-            let response = match std::mem::replace(&mut self.tail, Tail::Taken) {
-                Tail::Forward { request, at, rest } if at.index == self.length => {
-                    self.tail = Tail::Next(Box::pin(call(rest.next, request)));
+            let passed = self.writers.passed(outer);
+            let response = match std::mem::replace(&mut self.inner, Inner::Taken) {
+                Inner::Forward { request, at, rest } if at.index == self.length => {
+                    self.inner = Inner::Next(Box::pin(call(rest.next, request)));
                     continue;
                 }
-                Tail::Forward { request, at, mut rest } => {
+                Inner::Forward { request, at, mut rest } => {
                     let Remaining { chain, observer, .. } = &mut rest;
                     let host = chain.host(request, at.source_addr);
                     let forwarded = chain.forward(at.index, host, at.source_addr, observer, passed, failures);
@@ -165,9 +159,9 @@ impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
                         None => continue,
                     }
                 }
-                Tail::Requesting { mut waiting, mut rest } => {
+                Inner::Requesting { mut waiting, mut rest } => {
                     let Poll::Ready((requested, observer)) = waiting.guest.poll(cx) else {
-                        self.tail = Tail::Requesting { waiting, rest };
+                        self.inner = Inner::Requesting { waiting, rest };
                         return Poll::Pending;
                     };
                     let forwarded = rest.settle(requested, observer, waiting.at, passed, failures);
@@ -176,29 +170,29 @@ impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
                         None => continue,
                     }
                 }
-                Tail::Next(mut response) => match response.as_mut().poll(cx) {
+                Inner::Next(mut response) => match response.as_mut().poll(cx) {
                     Poll::Ready(Ok(response)) => response.map(Body::new),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
-                        self.tail = Tail::Next(response);
+                        self.inner = Inner::Next(response);
                         return Poll::Pending;
                     }
                 },
-                Tail::Responding(mut guest) => match guest.poll(cx) {
+                Inner::Responding(mut guest) => match guest.poll(cx) {
                     Poll::Ready((responded, observer)) => {
                         failures.settle(responded, observer).into_response()
                     }
                     Poll::Pending => {
-                        self.tail = Tail::Responding(guest);
+                        self.inner = Inner::Responding(guest);
                         return Poll::Pending;
                     }
                 },
-                Tail::Answered(response) => response,
-                Tail::Taken => unreachable!("polled after it was done"),
+                Inner::Answered(response) => response,
+                Inner::Taken => unreachable!("polled after it was done"),
             };
-            match self.layers.passed(outer).respond(response, failures) {
+            match self.writers.passed(outer).respond(response, failures) {
                 Ok(response) => return Poll::Ready(Ok(response)),
-                Err((guest, observer)) => self.tail = Tail::Responding(GuestCall::new(guest, observer)),
+                Err((guest, observer)) => self.inner = Inner::Responding(GuestCall::new(guest, observer)),
             }
         }
     }
@@ -214,11 +208,11 @@ impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
         match forwarded {
             Forwarded::Answered(response) => return Some(response),
             Forwarded::Passed => {
-                let request = self.layers.passed(outer).take_request();
-                self.tail = Tail::Next(Box::pin(call(rest.next, request)));
+                let request = self.writers.passed(outer).take_request();
+                self.inner = Inner::Next(Box::pin(call(rest.next, request)));
             }
-            Forwarded::Waiting(waiting) => self.tail = Tail::Requesting { waiting, rest },
-            Forwarded::Writing(begun) => self.begin_layer(begun, rest),
+            Forwarded::Waiting(waiting) => self.inner = Inner::Requesting { waiting, rest },
+            Forwarded::Writing(writing) => self.add_writer(writing, rest),
         }
         None
     }
@@ -230,23 +224,23 @@ impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
         outer: &mut PassedGuests<O::Guest>,
         failures: &Failures,
     ) -> bool {
-        for index in 0..self.layers.0.len() {
-            let Poll::Ready((requested, observer)) = self.layers.0[index].guest.poll(cx) else { continue };
+        for index in 0..self.writers.0.len() {
+            let Poll::Ready((requested, observer)) = self.writers.0[index].guest.poll(cx) else { continue };
             if !matches!(requested, Ok(Outcome::Next(_))) {
-                // Nothing of what is behind it matters any more.
-                self.tail = Tail::Taken;
-                self.layers.truncate(index + 1);
+                // Its response, or its failure, replaces that of everything behind it.
+                self.inner = Inner::Taken;
+                self.writers.truncate(index + 1);
             }
-            let Layer { passed: inner, guest: _ended } = self.layers.0.remove(index);
+            let Writer { passed: behind, guest: _ended } = self.writers.0.remove(index);
             let passed = match index.checked_sub(1) {
-                Some(before) => &mut self.layers.0[before].passed,
+                Some(before) => &mut self.writers.0[before].passed,
                 None => &mut *outer,
             };
             match passed.settle(requested, observer, self.length, failures) {
-                Settled::Passed => passed.append(inner, self.length),
+                Settled::Passed => passed.append(behind, self.length),
                 Settled::Answered(response) => {
-                    drop(inner);
-                    self.tail = Tail::Answered(response);
+                    drop(behind);
+                    self.inner = Inner::Answered(response);
                 }
                 Settled::Writing(_) => unreachable!("a stream ends with a decision"),
             }

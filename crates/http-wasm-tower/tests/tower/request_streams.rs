@@ -358,3 +358,23 @@ async fn an_observer_learns_when_the_guest_has_written_the_request() {
         assert_eq!(*notes.lock().unwrap(), ["passed", "finished"]);
     }
 }
+
+#[tokio::test]
+async fn an_observer_learns_that_a_guest_in_front_has_responded() {
+    let responds = marks_and("!", "(call $write_body (i32.const 1) {mine}) (i64.const 0)");
+    let guests = [streams(&responds), streams(&marks("+"))];
+    let notes = Arc::default();
+    let seen = Arc::clone(&notes);
+    let (feed, body) = fed();
+    feed.send(Ok(Bytes::from("one"))).unwrap();
+    let (handler, mut requests) = played();
+    let observer = move |_| Notes(Arc::clone(&seen));
+    let call = Chain::new(guests).call_observed(upload(body), None, observer, handler);
+    let response = tokio::spawn(async { call.await.unwrap() });
+    let (request, _respond) = soon(requests.recv()).await.unwrap();
+    let mut body = request.into_body();
+    assert_eq!(next(&mut body, 6).await, "one+!+");
+    drop(feed);
+    soon(response).await.unwrap();
+    assert_eq!(*notes.lock().unwrap(), ["abandoned", "finished"]);
+}

@@ -137,8 +137,10 @@ impl HttpHost {
         self.0.request.take().unwrap_or_default()
     }
 
-    /// Creates the host for the next guest of a chain, and moves the request there. Otherwise as
-    /// [`take_request`](Self::take_request), without a copy of the request on its way.
+    /// Creates the host for the next guest of a chain, with this one's request and client address. It has the effect of
+    /// [`take_request`](Self::take_request) and [`new`](Self::new), without a copy of the message on its way.
+    ///
+    /// Whether it [folds underscores](Self::fold_underscores) is taken over, other settings have their defaults.
     #[inline]
     #[must_use]
     pub fn pass_request(&mut self, keep_head: bool) -> Self {
@@ -159,8 +161,9 @@ impl HttpHost {
         Self(parts)
     }
 
-    /// Sets the next handler's response to the one of `next`, the host of the next guest of a chain. Otherwise as
-    /// [`set_response`](Self::set_response), without a copy of the response on its way.
+    /// Sets the next handler's response to that of `next`, the host of the next guest of a chain. It has the effect of
+    /// [`into_response`](Self::into_response) and [`set_response`](Self::set_response), without a copy of the message on
+    /// its way.
     #[inline]
     pub fn set_response_of(&mut self, mut next: Self) {
         next.response_mut();
@@ -186,14 +189,11 @@ impl HttpHost {
         }
     }
 
+    /// Drops what a guest has set of the response, which is rare. As a cold function, this isn't inlined into
+    /// `set_response`.
     #[cold]
     fn drop_response(&mut self) {
         self.0.response = None;
-    }
-
-    /// Takes the response out.
-    pub fn take_response(&mut self) -> Response<Body> {
-        self.0.response.take().unwrap_or_default()
     }
 
     /// Returns the response for the client. A response that the guest has written has no `content-length` header: its
