@@ -1,16 +1,17 @@
-//! The permits that a request keeps when its client has disconnected and a guest still computes for it.
+//! The permits of a request that are held by guests' calls which continue after their result is no longer wanted.
 //!
-//! A guest that computes isn't stopped when its client disconnects. If the client's permits were released at once, it
-//! could start call after call by resetting each, so the call holds them until it ends.
+//! A guest that computes isn't stopped when its client disconnects, nor one that is writing the request when a guest in
+//! front of it responds. If the client's permits were released at once, it could start call after call.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http_wasm_tower::AbandonedCall;
 
-/// The guest's call that continues after its request was dropped, if there is one.
+/// The calls of a request's guests that continue after they were abandoned.
 #[derive(Debug, Default)]
 pub(crate) struct Abandoned {
+    /// The first one.
     call: OnceLock<AbandonedCall>,
     /// More of them, if several guests were writing the request.
     others: Mutex<Vec<AbandonedCall>>,
@@ -19,8 +20,8 @@ pub(crate) struct Abandoned {
 }
 
 impl Abandoned {
-    /// Called when the request is dropped and `call` continues.
-    pub(crate) fn set(&self, call: AbandonedCall) {
+    /// Called when `call` continues.
+    pub(crate) fn add(&self, call: AbandonedCall) {
         if let Err(other) = self.call.set(call) {
             self.others.lock().unwrap_or_else(PoisonError::into_inner).push(other);
         }
@@ -36,21 +37,32 @@ impl Abandoned {
         self.streams.get().is_some()
     }
 
-    /// A permit that such a call holds until it ends.
+    /// A permit of the request. When the result is dropped, the calls hold it.
     pub(crate) fn share<T: Share>(&self, share: T) -> Shared<'_, T> {
         Shared { share: Some(share), abandoned: self }
+    }
+
+    /// Whether there is such a call.
+    pub(crate) fn has_call(&self) -> bool {
+        self.call.get().is_some()
+    }
+
+    /// Lets the calls hold this until they end.
+    fn hold(&self, held: &Arc<impl Send + Sync + 'static>) {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        self.call.get().into_iter().chain(&*others).for_each(|call| call.hold(held.clone()));
     }
 }
 
 /// A request's part of a limited resource.
 pub(crate) trait Share {
-    /// The same permit, held by a call.
+    /// The same permit, held for longer than the request's future lives.
     type Held: Send + Sync + 'static;
 
     fn hold(self) -> Self::Held;
 }
 
-/// A permit that is released when this is dropped, or when the abandoned call ends.
+/// A permit that is released when this is dropped, or when the last abandoned call ends.
 #[derive(Debug)]
 pub(crate) struct Shared<'a, T: Share> {
     /// Present until this is dropped.
@@ -59,8 +71,19 @@ pub(crate) struct Shared<'a, T: Share> {
 }
 
 impl<T: Share> Shared<'_, T> {
-    /// The permit of a request that wasn't dropped.
+    /// The permit of a request that has been answered. Calls don't hold it.
     pub(crate) fn into_inner(mut self) -> T {
+        self.take()
+    }
+
+    /// The permit of a request that has been answered. The calls hold it as well.
+    pub(crate) fn hold(mut self) -> Arc<T::Held> {
+        let held = Arc::new(self.take().hold());
+        self.abandoned.hold(&held);
+        held
+    }
+
+    fn take(&mut self) -> T {
         self.share.take().expect("taken only when it is consumed")
     }
 }
@@ -75,11 +98,10 @@ impl<T: Share> Deref for Shared<'_, T> {
 
 impl<T: Share> Drop for Shared<'_, T> {
     fn drop(&mut self) {
-        if let (Some(call), Some(share)) = (self.abandoned.call.get(), self.share.take()) {
-            let held = Arc::new(share.hold());
-            let others = self.abandoned.others.lock().unwrap_or_else(PoisonError::into_inner);
-            others.iter().for_each(|other| other.hold(held.clone()));
-            call.hold(held);
+        if let Some(share) = self.share.take()
+            && self.abandoned.has_call()
+        {
+            self.abandoned.hold(&Arc::new(share.hold()));
         }
     }
 }

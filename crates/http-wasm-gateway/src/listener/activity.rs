@@ -26,7 +26,7 @@ pub(super) struct Timeouts {
 pub(super) struct Activity {
     state: Mutex<State>,
     abandoned: Notify,
-    /// Requests whose client has gone and that a guest still computes for.
+    /// Requests that are held by calls of guests that were abandoned.
     held: AtomicUsize,
 }
 
@@ -93,7 +93,7 @@ impl Activity {
         !self.state().requests.is_empty()
     }
 
-    /// The number of requests that were reset while a guest computed, which continues.
+    /// The number of requests that are held by calls of guests that were abandoned, and that continue.
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
@@ -153,6 +153,11 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
+    /// Counts another request of the same connection.
+    pub(super) fn another(&self) -> Self {
+        self.activity.request()
+    }
+
     /// Sets the client's deadline for reading more of the response. `None` if the client isn't expected to act.
     pub(super) fn set_client_deadline(&self, deadline: Option<Instant>) {
         self.activity.state().requests[self.id] = deadline;
@@ -174,8 +179,8 @@ impl Share for InFlight {
     }
 }
 
-/// A request that was reset while a guest computed. It counts as one of its client's requests until the guest's call
-/// ends.
+/// A request that is held by calls of guests that were abandoned. It counts as one of its client's requests until they
+/// end.
 #[derive(Debug)]
 pub(super) struct HeldInFlight(InFlight);
 

@@ -96,6 +96,10 @@ impl<A: Answer> Requests<A> {
         let in_flight = abandoned.share(in_flight);
         let mut response = self.answer.answer(&mut inbound, &abandoned).await;
         let in_flight = in_flight.into_inner();
+        if abandoned.has_call() {
+            // The response doesn't wait for the call, so the call counts as a request of its own.
+            drop(abandoned.share(in_flight.another()));
+        }
         if let Some(interims) = &inbound.interims {
             interims.close();
         }

@@ -279,6 +279,7 @@ impl GuestObserver for ObservedGuest<'_> {
     }
 
     fn abandoned(self, call: AbandonedCall) {
-        self.abandoned.set(call);
+        self.timer.abandoned(call.clone());
+        self.abandoned.add(call);
     }
 }

@@ -77,7 +77,7 @@ impl RouteLimits {
         };
         match permit {
             Some(permit) if abandoned.is_streaming() => {
-                let held = permit.into_inner().hold();
+                let held = permit.hold();
                 response.map(|body| boxed(observed(body, move |_, _| _ = &held)))
             }
             _ => response,
@@ -110,7 +110,7 @@ impl Share for Permit<'_> {
     }
 }
 
-/// The permit of a request whose client has disconnected.
+/// The permit of a request that an abandoned call or the response's body holds.
 struct HeldPermit(Arc<Concurrency>);
 
 impl Drop for HeldPermit {

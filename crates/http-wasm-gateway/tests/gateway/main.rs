@@ -2,6 +2,7 @@
 //! see.
 
 mod abandoned;
+mod abandoned_streams;
 mod access_log;
 mod admin;
 mod admin_listeners;

@@ -12,7 +12,7 @@ use crate::support::{Raw, Server, TIMEOUT, soon};
 
 /// Replaces each digit of requests and responses by "#". It fails at a "!", and responds itself to a request with a
 /// "?".
-const REDACTS: &str = r#"(module
+pub(crate) const REDACTS: &str = r#"(module
   (@custom "http-wasm-stream" "")
   (import "http_handler" "enable_features" (func $enable_features (param i32) (result i32)))
   (import "http_handler" "set_status_code" (func $set_status_code (param i32)))
@@ -57,11 +57,11 @@ async fn serve(settings: &str, http: &str, upstream: &TcpListener) -> Server {
     Server::start_with(files, &config).await
 }
 
-async fn bind() -> TcpListener {
+pub(crate) async fn bind() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.expect("there are ports")
 }
 
-async fn accept(upstream: &TcpListener) -> Raw {
+pub(crate) async fn accept(upstream: &TcpListener) -> Raw {
     Raw(soon(upstream.accept()).await.expect("it connects").0)
 }
 

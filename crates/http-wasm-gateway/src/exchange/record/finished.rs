@@ -40,7 +40,7 @@ impl FinishedRequest<'_> {
         let upstream_failed = self.attempts.last().is_some_and(|attempt| attempt.result.is_err());
         match self.record.status() {
             None => "abandoned",
-            Some(_) if self.guests.iter().any(|guest| guest.failure.is_some()) => "guest_failed",
+            Some(_) if self.guests.iter().any(GuestTimes::has_failed) => "guest_failed",
             Some(_) if upstream_failed => "upstream_failed",
             Some(_) if !self.complete => "incomplete",
             Some(_) => "complete",

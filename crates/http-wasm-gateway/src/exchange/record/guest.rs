@@ -17,8 +17,18 @@ pub(crate) struct GuestTimes {
     pub(crate) request: Duration,
     /// The guest's time with the response; `None` if the request didn't proceed.
     pub(crate) response: Option<Duration>,
-    /// The kind of failure, if the guest failed and didn't fail open.
+    /// The kind of failure, if the guest failed and didn't fail open; [`ABANDONED`] if its call was abandoned.
     pub(crate) failure: Option<&'static str>,
+}
+
+/// The client disconnected, or a guest in front responded, while the guest's call went on.
+pub(super) const ABANDONED: &str = "abandoned";
+
+impl GuestTimes {
+    /// Whether this is why the request failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some_and(|failure| failure != ABANDONED)
+    }
 }
 
 /// A message that a guest logged.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http_wasm_tower::{Error, GuestObserver, ResponseStream, StreamEnd};
+use http_wasm_tower::{AbandonedCall, Error, GuestObserver, ResponseStream, StreamEnd};
 
-use super::guest::GuestTimes;
+use super::guest::{ABANDONED, GuestTimes};
 use super::request::RequestRecord;
 
 /// Records the durations of one guest's calls for a request.
@@ -48,10 +48,16 @@ impl GuestObserver for GuestTimer<'_> {
         stream.on_end(move |end| {
             let failure = match end {
                 StreamEnd::Failed(error) => Some(error.kind().name()),
+                StreamEnd::Abandoned(_) => Some(ABANDONED),
                 _ => None,
             };
             record.end_stream(&guest, began, back.elapsed(), failure);
         });
+    }
+
+    fn abandoned(self, _: AbandonedCall) {
+        let times = self.times(None);
+        self.record.add_guest(GuestTimes { failure: Some(ABANDONED), ..times });
     }
 }
 
