@@ -81,8 +81,8 @@ impl Chain {
             Forwarded::Waiting(waiting) => {
                 Exchange::waiting(waiting, self.clone(), observer, next, passed, failures)
             }
-            Forwarded::Writing(begun) => {
-                Exchange::writing(begun, self.clone(), observer, next, passed, failures)
+            Forwarded::Writing(writing) => {
+                Exchange::writing(writing, self.clone(), observer, next, passed, failures)
             }
         })
     }
