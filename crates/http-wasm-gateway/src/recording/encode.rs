@@ -167,7 +167,7 @@ pub(super) struct Reader<'a> {
 }
 
 /// A decoded entry.
-pub(super) enum Said {
+pub(super) enum Decoded {
     Event(Event),
     /// The previous growth has failed.
     GrowthFailed,
@@ -184,13 +184,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the next entry, or `None` at the end.
-    pub(super) fn next(&mut self) -> Option<Said> {
+    pub(super) fn next(&mut self) -> Option<Decoded> {
         let event = match self.byte()? {
             tag::GROWTH => {
                 let (table, granted) = (self.flag()?, self.flag()?);
                 Event::Growth { table, from: self.number()?, to: self.number()?, granted }
             }
-            tag::GROWTH_FAILED => return Some(Said::GrowthFailed),
+            tag::GROWTH_FAILED => return Some(Decoded::GrowthFailed),
             tag::CALL => Event::Call(Box::new(self.call()?)),
             tag::STARTED => Event::Started { failure: self.failure()? },
             tag::ENTERED => {
@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
             }
             _ => return None,
         };
-        Some(Said::Event(event))
+        Some(Decoded::Event(event))
     }
 
     fn call(&mut self) -> Option<CallEvent> {
@@ -309,7 +309,7 @@ mod tests {
         }
         let mut reader = Reader::new(&names, &bytes);
         let mut read = Vec::new();
-        while let Some(Said::Event(event)) = reader.next() {
+        while let Some(Decoded::Event(event)) = reader.next() {
             read.push(event);
         }
         assert_eq!(reader.rest(), 0);

@@ -3,14 +3,16 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response};
 use http_body::Body as _;
 
-use super::log::{End, InstanceLog, Memory};
+use super::finished::{Finished, Part, RequestHead, ResponseHead};
+use super::log::{InstanceLog, Memory};
 use crate::body::{BoxBody, boxed, observed};
+use crate::inspect::{Message, Side};
 
 /// Records one exchange, from the request that reaches the guests to the last byte of the response. The recording ends
 /// when the last clone and the last body are dropped.
@@ -43,83 +45,6 @@ pub(super) struct Settings {
     pub(super) memory: Arc<Memory>,
 }
 
-/// The data of an exchange, complete once it has ended.
-#[derive(Debug)]
-pub(super) struct Finished {
-    pub(super) began: SystemTime,
-    pub(super) took: Duration,
-    pub(super) client_addr: SocketAddr,
-    pub(super) is_tls: bool,
-    pub(super) request_id: Option<String>,
-    /// As the client sees them.
-    pub(super) client: Messages,
-    /// As the next handler after the guests sees them.
-    pub(super) next: Messages,
-    /// The instances that served it, outermost first.
-    pub(super) parts: Vec<Part>,
-    pub(super) guest_failed: bool,
-    pub(super) memory: Arc<Memory>,
-    /// The number of body bytes held.
-    pub(super) held: usize,
-}
-
-/// A request and its response.
-#[derive(Debug, Default)]
-pub(super) struct Messages {
-    pub(super) request: Option<RequestHead>,
-    pub(super) request_body: Content,
-    pub(super) response: Option<ResponseHead>,
-    pub(super) response_body: Content,
-}
-
-#[derive(Debug)]
-pub(super) struct RequestHead {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) version: Version,
-    pub(super) headers: HeaderMap,
-}
-
-#[derive(Debug)]
-pub(super) struct ResponseHead {
-    pub(super) status: StatusCode,
-    pub(super) version: Version,
-    pub(super) headers: HeaderMap,
-}
-
-/// The beginning of a body, and its trailers.
-#[derive(Debug, Default)]
-pub(super) struct Content {
-    pub(super) kept: Vec<u8>,
-    /// The memory that is reserved for it.
-    taken: usize,
-    /// The size of the body, or of the part that was read.
-    pub(super) size: u64,
-    /// The trailers after it.
-    pub(super) trailers: Option<HeaderMap>,
-}
-
-/// An instance's part in an exchange.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) log: Arc<InstanceLog>,
-    /// The positions in its log where the exchange begins and ends.
-    pub(super) from: usize,
-    end: Option<End>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Side {
-    Client,
-    Next,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Which {
-    Request,
-    Response,
-}
-
 impl ExchangeRecorder {
     /// Begins to record an exchange with the client's request.
     pub(super) fn begin(
@@ -130,24 +55,13 @@ impl ExchangeRecorder {
     ) -> Self {
         let Settings { registry, id, body_bytes, memory } = settings;
         let request_id = request.headers().get("x-request-id");
+        let request_id = request_id.and_then(|id| id.to_str().ok()).map(str::to_owned);
         let exchange = Arc::new(Exchange {
             registry,
             body_bytes,
             id,
             started: Instant::now(),
-            state: Mutex::new(Finished {
-                began: SystemTime::now(),
-                took: Duration::ZERO,
-                client_addr,
-                is_tls,
-                request_id: request_id.and_then(|id| id.to_str().ok()).map(str::to_owned),
-                client: Messages::default(),
-                next: Messages::default(),
-                parts: Vec::new(),
-                guest_failed: false,
-                memory,
-                held: 0,
-            }),
+            state: Mutex::new(Finished::new(client_addr, is_tls, request_id, memory)),
         });
         exchange.registry.begins(id, Arc::downgrade(&exchange));
         let this = Self(exchange);
@@ -160,27 +74,13 @@ impl ExchangeRecorder {
         self.0.id
     }
 
-    /// Records the request that the guests pass on.
-    pub(crate) fn passed(&self, request: &mut Request<BoxBody>) {
-        self.request(Side::Next, request);
-    }
-
-    /// Records the next handler's response.
-    pub(crate) fn came_back(&self, response: &mut Response<BoxBody>) {
-        self.response(Side::Next, response);
-    }
-
-    /// Records the response for the client.
-    pub(crate) fn answered(&self, response: &mut Response<BoxBody>) {
-        self.response(Side::Client, response);
-    }
-
     /// Records that a guest has failed.
     pub(crate) fn guest_failed(&self) {
         self.0.lock().guest_failed = true;
     }
 
-    fn request(&self, side: Side, request: &mut Request<BoxBody>) {
+    /// Records a request: the client's, or the one that the guests pass on.
+    pub(crate) fn request(&self, side: Side, request: &mut Request<BoxBody>) {
         let head = RequestHead {
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -189,10 +89,11 @@ impl ExchangeRecorder {
         };
         self.0.lock().side(side).request = Some(head);
         let body = std::mem::take(request.body_mut());
-        *request.body_mut() = self.kept(side, Which::Request, body);
+        *request.body_mut() = self.kept(side, Message::Request, body);
     }
 
-    fn response(&self, side: Side, response: &mut Response<BoxBody>) {
+    /// Records a response: the next handler's, or the one for the client.
+    pub(crate) fn response(&self, side: Side, response: &mut Response<BoxBody>) {
         let head = ResponseHead {
             status: response.status(),
             version: response.version(),
@@ -200,11 +101,11 @@ impl ExchangeRecorder {
         };
         self.0.lock().side(side).response = Some(head);
         let body = std::mem::take(response.body_mut());
-        *response.body_mut() = self.kept(side, Which::Response, body);
+        *response.body_mut() = self.kept(side, Message::Response, body);
     }
 
     /// Wraps the body so that its beginning is kept as it is read.
-    fn kept(&self, side: Side, which: Which, body: BoxBody) -> BoxBody {
+    fn kept(&self, side: Side, message: Message, body: BoxBody) -> BoxBody {
         if body.is_end_stream() {
             return body;
         }
@@ -212,19 +113,19 @@ impl ExchangeRecorder {
         boxed(observed(body, move |frame, _| {
             let Some(Ok(frame)) = frame else { return };
             if let Some(data) = frame.data_ref() {
-                this.0.add(side, which, data);
+                this.0.add(side, message, data);
             } else if let Some(trailers) = frame.trailers_ref() {
-                this.0.lock().content(side, which).trailers = Some(trailers.clone());
+                this.0.lock().content(side, message).trailers = Some(trailers.clone());
             }
         }))
     }
 }
 
 impl Exchange {
-    fn add(&self, side: Side, which: Which, data: &Bytes) {
+    fn add(&self, side: Side, message: Message, data: &Bytes) {
         let mut state = self.lock();
         let memory = state.memory.clone();
-        let content = state.content(side, which);
+        let content = state.content(side, message);
         let is_whole = content.size == content.kept.len() as u64;
         content.size += data.len() as u64;
         let room = self.body_bytes.saturating_sub(content.kept.len()).min(data.len());
@@ -265,125 +166,15 @@ impl fmt::Debug for Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let started = self.started;
-        let mut state = self.lock();
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         // If the client leaves during a call, the call doesn't return. What the instance does next isn't part of this.
         for part in &mut state.parts {
             part.end.get_or_insert_with(|| part.log.end());
         }
-        let taken = Finished {
-            began: state.began,
-            took: started.elapsed(),
-            client_addr: state.client_addr,
-            is_tls: state.is_tls,
-            request_id: state.request_id.take(),
-            client: std::mem::take(&mut state.client),
-            next: std::mem::take(&mut state.next),
-            parts: std::mem::take(&mut state.parts),
-            guest_failed: state.guest_failed,
-            memory: state.memory.clone(),
-            held: std::mem::take(&mut state.held),
-        };
-        drop(state);
-        self.registry.ends(self.id, taken);
-    }
-}
-
-impl Finished {
-    /// Whether a guest has failed, or the response is a server error.
-    pub(super) fn is_failure(&self) -> bool {
-        let response = self.client.response.as_ref();
-        self.guest_failed || response.is_some_and(|response| response.status.is_server_error())
-    }
-
-    /// An exchange in which nothing happened.
-    #[cfg(test)]
-    pub(super) fn empty() -> Self {
-        Self {
-            began: SystemTime::UNIX_EPOCH,
-            took: Duration::ZERO,
-            client_addr: SocketAddr::from(([127, 0, 0, 1], 1)),
-            is_tls: false,
-            request_id: None,
-            client: Messages::default(),
-            next: Messages::default(),
-            parts: Vec::new(),
-            guest_failed: false,
-            memory: Memory::new(usize::MAX),
-            held: 0,
-        }
-    }
-
-    /// The approximate amount of memory that it uses until it is written.
-    pub(super) fn size(&self) -> usize {
-        let messages = [&self.client, &self.next].map(Messages::size);
-        let parts = self.parts.iter().map(|part| part.end().at.saturating_sub(part.from));
-        size_of::<Self>() + self.held + messages.iter().sum::<usize>() + parts.sum::<usize>()
-    }
-
-    fn content(&mut self, side: Side, which: Which) -> &mut Content {
-        let messages = self.side(side);
-        match which {
-            Which::Request => &mut messages.request_body,
-            Which::Response => &mut messages.response_body,
-        }
-    }
-
-    fn side(&mut self, side: Side) -> &mut Messages {
-        match side {
-            Side::Client => &mut self.client,
-            Side::Next => &mut self.next,
-        }
-    }
-}
-
-impl Content {
-    /// Keeps further bytes if there is memory for them. Returns how much more memory was reserved.
-    fn keep(&mut self, bytes: &[u8], most: usize, memory: &Memory) -> usize {
-        let len = self.kept.len() + bytes.len();
-        if len > self.taken {
-            let sizes = [len.max((self.taken * 2).min(most)), len];
-            let Some(size) = sizes.into_iter().find(|size| memory.take(size - self.taken)) else { return 0 };
-            self.kept.reserve_exact(size - self.kept.len());
-            self.kept.extend_from_slice(bytes);
-            return size - std::mem::replace(&mut self.taken, size);
-        }
-        self.kept.extend_from_slice(bytes);
-        0
-    }
-}
-
-impl Messages {
-    fn size(&self) -> usize {
-        let request = self.request.as_ref().map_or(0, |head| {
-            let uri = head.uri.path_and_query().map_or(0, |path| path.as_str().len());
-            uri + size(&head.headers)
-        });
-        let trailers = [&self.request_body, &self.response_body].into_iter().flat_map(|body| &body.trailers);
-        let response = self.response.iter().map(|head| &head.headers);
-        request + response.chain(trailers).map(size).sum::<usize>()
-    }
-}
-
-fn size(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + size_of::<HeaderValue>()).sum()
-}
-
-impl Part {
-    /// An instance's part in an exchange that begins at this position.
-    pub(super) fn new(log: Arc<InstanceLog>, from: usize) -> Self {
-        Self { log, from, end: None }
-    }
-
-    /// The position where it ends: the end of the log if the instance hasn't returned.
-    pub(super) fn end(&self) -> End {
-        self.end.unwrap_or_else(|| self.log.end())
-    }
-}
-
-impl Drop for Finished {
-    fn drop(&mut self) {
-        self.memory.give_back(self.held);
+        state.took = self.started.elapsed();
+        let rest = Finished::new(state.client_addr, state.is_tls, None, state.memory.clone());
+        let finished = std::mem::replace(state, rest);
+        self.registry.ends(self.id, finished);
     }
 }
 
@@ -411,13 +202,7 @@ mod tests {
     }
 
     fn log(memory: &Arc<Memory>) -> Arc<InstanceLog> {
-        let guest = Arc::new(GuestOrigin {
-            name: "g".to_owned(),
-            path: None,
-            sha256: String::new(),
-            deadline: Duration::from_secs(1),
-            secrets: GuestSecrets::default(),
-        });
+        let guest = GuestOrigin::with_secrets(GuestSecrets::default());
         Arc::new(InstanceLog::new(guest, 0, memory.clone(), usize::MAX))
     }
 
@@ -429,7 +214,7 @@ mod tests {
             let (ended, memory) = (Arc::<Ended>::default(), Memory::new(limit));
             let exchange = begin(&ended, body_bytes, &memory);
             for _ in 0..2000 {
-                exchange.0.add(Side::Client, Which::Request, &Bytes::from_static(b"x"));
+                exchange.0.add(Side::Client, Message::Request, &Bytes::from_static(b"x"));
             }
             drop(exchange);
             let finished = ended.0.lock().unwrap().take().unwrap();
@@ -446,7 +231,7 @@ mod tests {
         let (ended, memory) = (Arc::<Ended>::default(), Memory::new(3));
         let exchange = begin(&ended, 100, &memory);
         for frame in ["ab", "cdef", "g"] {
-            exchange.0.add(Side::Next, Which::Response, &Bytes::from_static(frame.as_bytes()));
+            exchange.0.add(Side::Next, Message::Response, &Bytes::from_static(frame.as_bytes()));
         }
         drop(exchange);
         let finished = ended.0.lock().unwrap().take().unwrap();
@@ -472,7 +257,7 @@ mod tests {
         for failed in [false, true] {
             let (ended, memory) = (Arc::<Ended>::default(), Memory::new(usize::MAX));
             let (exchange, log) = (begin(&ended, 0, &memory), log(&memory));
-            exchange.answered(&mut Response::new(BoxBody::default()));
+            exchange.response(Side::Client, &mut Response::new(BoxBody::default()));
             for failed in [failed, false] {
                 exchange.0.entered(&log, 0);
                 exchange.0.returned(&log, failed);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::encode::{Entry, Names, Reader, Said};
+use super::encode::{Decoded, Entry, Names, Reader};
 use super::event::Event;
 
 /// The number of bytes per sealed segment. Readers only have to copy bytes that aren't sealed yet.
@@ -28,6 +28,15 @@ pub(crate) struct GuestOrigin {
     /// The time limit for computing per call.
     pub(crate) deadline: Duration,
     pub(crate) secrets: GuestSecrets,
+}
+
+impl GuestOrigin {
+    /// A guest with these secrets.
+    #[cfg(test)]
+    pub(super) fn with_secrets(secrets: GuestSecrets) -> Arc<Self> {
+        let (name, deadline) = ("g".to_owned(), Duration::from_secs(1));
+        Arc::new(Self { name, path: None, sha256: String::new(), deadline, secrets })
+    }
 }
 
 /// The secrets of a guest, which are redacted wherever they appear.
@@ -204,8 +213,8 @@ impl InstanceLog {
                     return events;
                 }
                 match reader.next() {
-                    Some(Said::Event(event)) => events.push((at, event)),
-                    Some(Said::GrowthFailed) => {
+                    Some(Decoded::Event(event)) => events.push((at, event)),
+                    Some(Decoded::GrowthFailed) => {
                         if let Some((_, Event::Growth { granted, .. })) = events.last_mut() {
                             *granted = false;
                         }
@@ -239,18 +248,8 @@ impl Drop for InstanceLog {
 mod tests {
     use super::*;
 
-    fn origin() -> Arc<GuestOrigin> {
-        Arc::new(GuestOrigin {
-            name: "g".to_owned(),
-            path: None,
-            sha256: String::new(),
-            deadline: Duration::from_secs(1),
-            secrets: GuestSecrets::default(),
-        })
-    }
-
     fn log(memory: &Arc<Memory>, limit: usize) -> InstanceLog {
-        InstanceLog::new(origin(), 0, memory.clone(), limit)
+        InstanceLog::new(GuestOrigin::with_secrets(GuestSecrets::default()), 0, memory.clone(), limit)
     }
 
     fn growth(to: u64) -> Entry<'static> {

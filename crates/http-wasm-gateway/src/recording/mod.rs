@@ -14,6 +14,7 @@ mod encode;
 mod event;
 mod exchange;
 mod file;
+mod finished;
 mod har;
 mod log;
 mod parts;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::exchange::Finished;
+use super::finished::Finished;
 
 /// If this much is queued, it is written even if the last file is recent.
 const FILE_BYTES: usize = 1024 * 1024;
@@ -32,6 +32,15 @@ struct Waiting {
     /// Notified when everything that is queued now has been written.
     flushes: Vec<oneshot::Sender<()>>,
     is_closed: bool,
+}
+
+/// When a file is written.
+#[derive(Debug, PartialEq)]
+enum Due {
+    Now,
+    After(Duration),
+    /// When an exchange is queued.
+    OnceQueued,
 }
 
 /// The exchanges to write now.
@@ -92,13 +101,14 @@ impl Queue {
     /// Waits for exchanges to write.
     pub(super) fn next(&self, pace: &Pace) -> Batch {
         let mut waiting = self.lock();
-        while let Some(time) = waiting.time_left(pace) {
-            waiting = match time {
-                None => self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-                Some(time) => {
+        loop {
+            waiting = match waiting.due(pace) {
+                Due::Now => break,
+                Due::After(time) => {
                     let waited = self.changed.wait_timeout(waiting, time);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
+                Due::OnceQueued => self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             };
         }
         let Waiting { exchanges, flushes, is_closed, .. } = std::mem::take(&mut *waiting);
@@ -130,18 +140,17 @@ impl Waiting {
         self.is_closed || !self.flushes.is_empty()
     }
 
-    /// How long to wait before writing: `Some(None)` if the queue is empty, `None` if it is time.
-    #[expect(clippy::option_option, reason = "as described")]
-    fn time_left(&self, pace: &Pace) -> Option<Option<Duration>> {
+    /// When to write the next file.
+    fn due(&self, pace: &Pace) -> Due {
         if self.is_urgent() {
-            return None;
+            return Due::Now;
         }
         if self.exchanges.is_empty() {
-            return Some(None);
+            return Due::OnceQueued;
         }
         let due = if self.bytes >= FILE_BYTES { pace.allowed } else { pace.allowed.max(pace.due) };
         let left = due.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(Some(left))
+        if left.is_zero() { Due::Now } else { Due::After(left) }
     }
 }
 
@@ -184,7 +193,7 @@ mod tests {
     use super::*;
 
     fn is_now(waiting: &Waiting, pace: &Pace) -> bool {
-        waiting.time_left(pace).is_none()
+        waiting.due(pace) == Due::Now
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use http::Request;
 
-use super::exchange::{Exchange, ExchangeRecorder, Finished, Registry, Settings};
+use super::exchange::{Exchange, ExchangeRecorder, Registry, Settings};
+use super::finished::Finished;
 use super::log::{GuestOrigin, InstanceLog, Memory};
 use super::redact::Secrets;
 use super::writer::Writer;

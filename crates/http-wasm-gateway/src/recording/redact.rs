@@ -10,7 +10,7 @@ use std::sync::Arc;
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::event::{CallEvent, Data, Event, Failure, Outcome};
-use super::exchange::Finished;
+use super::finished::Finished;
 use super::har::{Har, HarContent, HarPair};
 use super::log::GuestOrigin;
 use super::parts::{Kind, config_parts, environment, header_parts, unescaped};

@@ -9,8 +9,8 @@ use http::{HeaderMap, Version};
 use serde_json::json;
 
 use super::event::Event;
-use super::exchange::{Content, Finished, Messages, Part, RequestHead, ResponseHead};
 use super::file::{GuestRecord, Recorded, VERSION};
+use super::finished::{Content, Finished, Messages, Part, RequestHead, ResponseHead};
 use super::har::{Har, HarContent, HarEntry, HarLog, HarPair, HarRequest, HarResponse, HarSide};
 use super::log::InstanceLog;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::directory::Directory;
-use super::exchange::Finished;
+use super::finished::Finished;
 use super::queue::{Pace, Queue};
 use super::redact::Secrets;
 use super::render::{har, timestamp};

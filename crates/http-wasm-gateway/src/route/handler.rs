@@ -193,16 +193,16 @@ impl Handler {
         Box::pin(async move {
             let (request, client) = (inbound.take(), inbound.client.addr);
             let response = chain.call_observed(request, Some(client), observer, |mut request| {
-                exchange.passed(&mut request);
+                exchange.request(Side::Next, &mut request);
                 inbound.request = request;
                 async {
                     let mut response = self.next_inspected(inbound, inspection).await;
-                    exchange.came_back(&mut response);
+                    exchange.response(Side::Next, &mut response);
                     Ok::<_, Infallible>(response)
                 }
             });
             let Ok(mut response) = response.await;
-            exchange.answered(&mut response);
+            exchange.response(Side::Client, &mut response);
             response
         })
     }

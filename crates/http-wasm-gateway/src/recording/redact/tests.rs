@@ -1,10 +1,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::*;
-use crate::recording::exchange::Part as GuestPart;
 use crate::recording::file::{GuestRecord, Recorded};
+use crate::recording::finished::Part as GuestPart;
 use crate::recording::har::{HarEntry, HarLog, HarRequest};
 use crate::recording::log::{GuestOrigin, GuestSecrets, InstanceLog, Memory};
 
@@ -25,17 +24,11 @@ fn redacted(config: &str, env: &[&str], headers: &[(&str, &str)], events: Vec<Ev
 }
 
 fn redacted_with(key: u8, config: &str, env: &[&str], headers: &[(&str, &str)], events: Vec<Event>) -> Har {
-    let origin = GuestOrigin {
-        name: "g".to_owned(),
-        path: None,
-        sha256: String::new(),
-        deadline: Duration::from_secs(1),
-        secrets: GuestSecrets {
-            config: config.as_bytes().to_vec(),
-            values: env.iter().map(ToString::to_string).collect(),
-        },
-    };
-    let log = InstanceLog::new(Arc::new(origin), 0, Memory::new(usize::MAX), usize::MAX);
+    let origin = GuestOrigin::with_secrets(GuestSecrets {
+        config: config.as_bytes().to_vec(),
+        values: env.iter().map(ToString::to_string).collect(),
+    });
+    let log = InstanceLog::new(origin, 0, Memory::new(usize::MAX), usize::MAX);
     let mut finished = Finished::empty();
     finished.parts.push(GuestPart::new(Arc::new(log), 0));
     let pair = |(name, value): &(&str, &str)| HarPair { name: name.to_string(), value: value.to_string() };
