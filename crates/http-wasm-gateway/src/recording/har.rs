@@ -1,9 +1,10 @@
 //! The parts of the HAR format, version 1.2, that recordings use.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::event::Data;
 use super::file::Recorded;
 
 /// A HAR file. Recordings also contain what the guests did.
@@ -204,12 +205,7 @@ impl HarContent {
     pub(super) fn new(bytes: &[u8], size: u64, mime_type: &str) -> Self {
         let (text, encoding) = match std::str::from_utf8(bytes) {
             Ok(text) => (text.to_owned(), None),
-            Err(_) => match serde_json::to_value(Data::from(bytes)) {
-                Ok(value) => {
-                    (value["base64"].as_str().unwrap_or_default().to_owned(), Some("base64".to_owned()))
-                }
-                Err(_) => (String::new(), None),
-            },
+            Err(_) => (BASE64_STANDARD.encode(bytes), Some("base64".to_owned())),
         };
         let cut = bytes.len() as u64 != size;
         Self {

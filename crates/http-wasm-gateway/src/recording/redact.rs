@@ -8,6 +8,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 
 use super::event::{CallEvent, Data, Event, Failure, Outcome};
 use super::finished::Finished;
@@ -240,16 +242,14 @@ struct Redactor<'a> {
 impl Redactor<'_> {
     fn har(&self, har: &mut Har) {
         for entry in &mut har.log.entries {
-            self.string(&mut entry.request.url);
             let request = &mut entry.request;
-            request.headers.iter_mut().chain(&mut request.trailers).for_each(|pair| self.pair(pair));
-            entry.request.post_data.iter_mut().for_each(|content| self.content(content));
-            if let Some(id) = &mut entry.request_id {
-                self.string(id);
-            }
+            self.url(&mut request.url);
+            self.pairs(request.headers.iter_mut().chain(&mut request.trailers));
+            request.post_data.iter_mut().for_each(|content| self.content(content));
+            entry.request_id.iter_mut().for_each(|id| self.value("x-request-id", id));
             if let Some(response) = &mut entry.response {
-                self.string(&mut response.redirect_url);
-                response.headers.iter_mut().chain(&mut response.trailers).for_each(|pair| self.pair(pair));
+                self.value("location", &mut response.redirect_url);
+                self.pairs(response.headers.iter_mut().chain(&mut response.trailers));
                 response.content.iter_mut().for_each(|content| self.content(content));
             }
         }
@@ -319,26 +319,39 @@ impl Redactor<'_> {
         call.redacted |= redacted;
     }
 
-    fn pair(&self, pair: &mut HarPair) {
-        match self.secrets.is_secret(pair.name.as_bytes()) {
+    fn pairs<'p>(&self, pairs: impl Iterator<Item = &'p mut HarPair>) {
+        pairs.for_each(|pair| self.value(&pair.name, &mut pair.value));
+    }
+
+    /// Masks the value of a header, also where another member of the file repeats it.
+    fn value(&self, header: &str, value: &mut String) {
+        match self.secrets.is_secret(header.as_bytes()) {
             true => {
-                let masked = self.header(pair.name.as_bytes(), pair.value.as_bytes());
-                pair.value = String::from_utf8_lossy(&masked).into_owned();
+                let masked = self.header(header.as_bytes(), value.as_bytes());
+                *value = String::from_utf8_lossy(&masked).into_owned();
             }
-            false => self.string(&mut pair.value),
+            false => self.string(value),
         }
     }
 
+    /// A URL has the value of `host`.
+    fn url(&self, url: &mut String) {
+        let Some((scheme, rest)) = url.split_once("://") else { return self.string(url) };
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (mut host, mut path) = (host.to_owned(), path.to_owned());
+        self.value("host", &mut host);
+        self.string(&mut path);
+        *url = format!("{scheme}://{host}{path}");
+    }
+
     fn content(&self, content: &mut HarContent) {
+        self.value("content-type", &mut content.mime_type);
         let Some(text) = &mut content.text else { return };
         match content.encoding {
             None => self.string(text),
             Some(_) => {
-                let json = serde_json::json!({ "base64": text });
-                if let Ok(Data(bytes)) = serde_json::from_value(json)
-                    && let Ok(json) = serde_json::to_value(Forced(&self.text(&bytes)))
-                {
-                    json.as_str().unwrap_or_default().clone_into(text);
+                if let Ok(bytes) = BASE64_STANDARD.decode(&*text) {
+                    *text = BASE64_STANDARD.encode(self.text(&bytes));
                 }
             }
         }
@@ -420,16 +433,6 @@ impl Redactor<'_> {
             masked.extend(self.secret(value));
         }
         masked
-    }
-}
-
-/// Bytes that are always serialized as base64.
-struct Forced<'a>(&'a [u8]);
-
-impl serde::Serialize for Forced<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use base64::Engine as _;
-        serializer.serialize_str(&base64::prelude::BASE64_STANDARD.encode(self.0))
     }
 }
 

@@ -39,7 +39,7 @@ fn redacted_with(key: u8, config: &str, env: &[&str], headers: &[(&str, &str)], 
         cookies: Vec::new(),
         headers: headers.iter().map(pair).collect(),
         query_string: Vec::new(),
-        post_data: Some(HarContent::new(b"the key is s3cret-token-9!\xff", 27, "")),
+        post_data: Some(HarContent::new(b"the key is s3cret-token-9!\xff", 27, "text/x; t=s3cret-token-9")),
         trailers: Vec::new(),
         headers_size: -1,
         body_size: 0,
@@ -125,6 +125,35 @@ fn a_secret_is_replaced_wherever_a_guest_takes_it_with_a_value_of_the_same_lengt
     let body = har.log.entries[0].request.post_data.as_ref().unwrap();
     let Data(body) = serde_json::from_value(serde_json::json!({ "base64": body.text })).unwrap();
     assert_eq!(*body, *[format!("the key is {token}!").as_bytes(), b"\xff"].concat());
+}
+
+#[test]
+fn members_that_repeat_a_secret_header_are_replaced_like_it() {
+    let har = serde_json::json!({ "log": { "entries": [{
+        "_requestId": "id7",
+        "request": { "method": "GET", "url": "http://ab.cd/path", "headers": [
+            { "name": "host", "value": "ab.cd" }, { "name": "x-request-id", "value": "id7" },
+        ] },
+        "response": { "status": 302, "redirectURL": "/p?t=a1B2", "headers": [
+            { "name": "Location", "value": "/p?t=a1B2" }, { "name": "content-type", "value": "text/v9" },
+        ], "content": { "mimeType": "text/v9" } },
+    }] } });
+    let mut har = Har::read(har.to_string().as_bytes()).unwrap();
+    let names = ["host", "x-request-id", "Location", "content-type"];
+    let redact_headers = names.into_iter().map(|name| name.to_owned().into()).collect();
+    let settings = config::Record { redact_headers, ..Default::default() };
+    Secrets::new(&settings, &[]).redact(&mut har, &[], [7; 32]);
+    let entry = &har.log.entries[0];
+    let response = entry.response.as_ref().unwrap();
+    let mime_type = &response.content.as_ref().unwrap().mime_type;
+    let [host, id] = [0, 1].map(|at| &entry.request.headers[at].value);
+    let [location, content_type] = [0, 1].map(|at| &response.headers[at].value);
+    assert_eq!((&response.redirect_url, mime_type), (location, content_type));
+    assert_eq!((&entry.request.url, entry.request_id.as_ref()), (&format!("http://{host}/path"), Some(id)));
+    let text = serde_json::to_string(&har).unwrap();
+    for secret in ["ab.cd", "id7", "a1B2", "v9"] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
 }
 
 #[test]
