@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http_wasm_gateway::recording::{CallEvent, Event, Outcome};
 use http_wasm_host::{Answers, FUNCTIONS, ReplayedCall, Returned, TracedGrowth};
 
-use super::inputs::{Inputs, scatter};
+use super::inputs::{Inputs, changes, scatter};
 use super::report::{Difference, shown, shown_call};
 use super::unrecorded::{Messages, Unrecorded};
 
@@ -31,6 +31,8 @@ pub(super) struct Script {
     pub(super) trace: Option<Vec<String>>,
     /// The number of the exchange in the recording, if it is one of these.
     recorded: Option<u32>,
+    /// The position of the call whose result had no room in the guest's buffer, if that was the guest's last call.
+    without_room: Option<usize>,
     /// The calls that gave the guest redacted values.
     pub(super) redacted: Vec<String>,
     unrecorded: Unrecorded,
@@ -54,6 +56,7 @@ impl Script {
             differences: Vec::new(),
             trace: trace.then(Vec::new),
             recorded: None,
+            without_room: None,
             redacted: Vec::new(),
             unrecorded: Unrecorded::new(messages),
         };
@@ -83,6 +86,7 @@ impl Script {
         let len = rest.iter().position(|event| !matches!(event, Event::Call(_) | Event::Growth { .. }));
         self.is_open = len.is_none();
         self.section = (self.at, self.at + len.unwrap_or(rest.len()));
+        self.without_room = None;
         self.calls = 0;
     }
 
@@ -129,20 +133,67 @@ impl Script {
         }
     }
 
-    /// The recorded call that matches one that the guest makes. Advances past it.
-    fn find(&mut self, function: &str, inputs: &Inputs) -> Option<CallEvent> {
+    /// The recorded call whose results the guest gets for one that it makes.
+    fn find(&mut self, function: &str, args: &[u64], inputs: &Inputs) -> Option<CallEvent> {
         let events = self.events.clone();
-        let is_same = |event: &Event| match event {
-            Event::Call(call) => call.function == function && inputs.are_of(call),
-            _ => false,
+        let (at, is_repeated) = self.position(&events, function, inputs)?;
+        let mut recorded = call_of(&events[at])?;
+        let sizes = value_len(recorded).zip(room(function, args));
+        if sizes.is_some_and(|(len, room)| len > 0 && len <= room) && recorded.written.is_empty() {
+            // The recorded guest had no room, but may have asked again.
+            recorded = self.answer_to_retry(&events, at, inputs)?;
+        }
+        if is_repeated {
+            self.differs(self.calls, format!("{} is called again", shown_call(function, inputs)));
+        }
+        let mut recorded = recorded.clone();
+        if sizes.is_some_and(|(len, room)| len > room) {
+            // The guest gets only the length, and may ask again with more room.
+            recorded.written.clear();
+            self.without_room = Some(at);
+        }
+        Some(recorded)
+    }
+
+    /// A recorded call with the same inputs and result as the one at this position, but with enough room for the value.
+    /// Advances past it if it is the next event.
+    fn answer_to_retry<'e>(
+        &mut self,
+        events: &'e [Event],
+        at: usize,
+        inputs: &Inputs,
+    ) -> Option<&'e CallEvent> {
+        let first = call_of(&events[at])?;
+        let is_answer = |call: &CallEvent| {
+            is_call(call, &first.function, inputs)
+                && call.outcome == first.outcome
+                && !call.written.is_empty()
         };
+        let (start, end) = self.section;
+        let mut others = (at + 1..end).chain((start..at).rev());
+        let again = others.find(|at| call_of(&events[*at]).is_some_and(is_answer))?;
+        if again == self.at {
+            self.at += 1;
+        }
+        call_of(&events[again])
+    }
+
+    /// The position of the recorded call that matches one that the guest makes, and whether the guest repeats an
+    /// earlier call that the recorded guest didn't repeat. Advances past it.
+    fn position(&mut self, events: &[Event], function: &str, inputs: &Inputs) -> Option<(usize, bool)> {
+        let is_same = |event: &Event| call_of(event).is_some_and(|call| is_call(call, function, inputs));
+        let without_room = self.without_room.take();
         let rest = &events[self.at..self.section.1];
         if let Some(Event::Call(call)) = rest.first()
             && call.function == function
             && (changes(function) || is_same(&rest[0]))
         {
             self.at += 1;
-            return Some((**call).clone());
+            return Some((self.at - 1, false));
+        }
+        // It asks again, while the recorded guest had enough room at once.
+        if let Some(at) = without_room.filter(|at| is_same(&events[*at])) {
+            return Some((at, false));
         }
         // The recorded calls in between are missing.
         if let Some(ahead) = rest.iter().position(is_same) {
@@ -150,34 +201,27 @@ impl Script {
                 self.misses(missed);
             }
             self.at += ahead + 1;
-            return call_of(&rest[ahead]);
+            return Some((self.at - 1, false));
         }
         // It is an additional call, perhaps one that repeats an earlier question.
-        if !changes(function) {
-            return events[self.section.0..self.at].iter().rev().find(|event| is_same(event)).and_then(
-                |event| {
-                    let text = format!("{} is called again", shown_call(function, inputs));
-                    self.differs(self.calls, text);
-                    call_of(event)
-                },
-            );
+        if changes(function) {
+            return None;
         }
-        None
+        let mut before = self.section.0..self.at;
+        before.rfind(|at| is_same(&events[*at])).map(|at| (at, true))
     }
 }
 
-fn call_of(event: &Event) -> Option<CallEvent> {
+fn call_of(event: &Event) -> Option<&CallEvent> {
     match event {
-        Event::Call(call) => Some((**call).clone()),
+        Event::Call(call) => Some(call),
         _ => None,
     }
 }
 
-/// Whether a function changes or outputs something, so that other arguments are a difference rather than another
-/// question.
-fn changes(function: &str) -> bool {
-    ["set_", "add_", "remove_", "write_", "enable_"].iter().any(|prefix| function.starts_with(prefix))
-        || matches!(function, "log" | "fd_write" | "fd_pwrite" | "proc_exit" | "poll_oneoff")
+/// Whether a guest that calls this function with these inputs repeats the recorded call.
+fn is_call(recorded: &CallEvent, function: &str, inputs: &Inputs) -> bool {
+    recorded.function == function && inputs.are_of(recorded)
 }
 
 impl Answers for Script {
@@ -194,7 +238,7 @@ impl Answers for Script {
         if self.is_open && self.at >= self.section.1 {
             return Returned::Trap(END.to_owned());
         }
-        let Some(recorded) = self.find(function, &inputs) else {
+        let Some(recorded) = self.find(function, args, &inputs) else {
             let known = self.unrecorded.answer(function, args, memory);
             let note = if known.is_known { "" } else { "; the recording doesn't have its result" };
             self.differs(self.calls, format!("{} was not recorded{note}", shown_call(function, &inputs)));
@@ -277,6 +321,15 @@ impl Answers for Script {
 /// The size of the buffer that a function of the ABI writes to.
 fn room(function: &str, args: &[u64]) -> Option<usize> {
     args.get(param(function, "buf_limit")?).map(|limit| *limit as usize)
+}
+
+/// The length of the value that a function of the ABI returned. `read_body` returns a part of a body instead.
+fn value_len(call: &CallEvent) -> Option<usize> {
+    match call.outcome {
+        // Packed results have the length in the lower half.
+        Outcome::Returned(result) if call.function != "read_body" => Some(result as u32 as usize),
+        _ => None,
+    }
 }
 
 /// The index of a parameter of a function of the ABI.

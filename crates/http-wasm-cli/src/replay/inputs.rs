@@ -1,6 +1,6 @@
 //! What a guest passes to a host call.
 
-use http_wasm_gateway::recording::{CallEvent, Data};
+use http_wasm_gateway::recording::{CallEvent, Data, Outcome};
 use http_wasm_host::FUNCTIONS;
 
 /// The inputs of a call, without pointers, since these differ from guest to guest.
@@ -18,11 +18,12 @@ impl Inputs {
         Self { numbers: numbers(function, args), passed: passed(function, args, memory) }
     }
 
-    /// Whether a call with these is the recorded one. A write may have taken only a part of what the guest had, which
-    /// then writes the rest.
+    /// Whether a call with these is the recorded one. Of a write, only the bytes that were accepted are recorded: none
+    /// if it failed, and otherwise perhaps only a part, after which the guest writes the rest.
     pub(super) fn are_of(&self, recorded: &CallEvent) -> bool {
         let its = Self::of(recorded);
         let is_part = || match (&*recorded.function, &*its.passed, &*self.passed) {
+            ("fd_write" | "fd_pwrite", ..) if recorded.outcome != Outcome::Returned(0) => true,
             ("fd_write" | "fd_pwrite", [taken], [all]) => all.0.starts_with(&taken.0),
             _ => false,
         };
@@ -33,6 +34,12 @@ impl Inputs {
     pub(super) fn of(call: &CallEvent) -> Self {
         Self { numbers: numbers(&call.function, &call.args), passed: call.passed.clone() }
     }
+}
+
+/// Whether a function changes or outputs something, so that other inputs are a difference rather than another question.
+pub(super) fn changes(function: &str) -> bool {
+    ["set_", "add_", "remove_", "write_", "enable_"].iter().any(|prefix| function.starts_with(prefix))
+        || matches!(function, "log" | "fd_write" | "fd_pwrite" | "proc_exit" | "poll_oneoff")
 }
 
 fn params(function: &str) -> Option<&'static [&'static str]> {

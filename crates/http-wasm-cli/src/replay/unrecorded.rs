@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http_wasm_gateway::recording::{CallEvent, HarEntry, HarPair, HarSide};
 
-use super::inputs::{number, slice};
+use super::inputs::{changes, number, slice};
 
 /// The source of answers to calls that the recorded guest didn't make: the messages of the recorded exchange, and the
 /// time.
@@ -195,11 +195,6 @@ impl Unrecorded {
             _ => Known { value: 0, is_known: false },
         }
     }
-}
-
-fn changes(function: &str) -> bool {
-    ["set_", "add_", "remove_", "write_"].iter().any(|prefix| function.starts_with(prefix))
-        || function == "log"
 }
 
 fn put(memory: &mut [u8], offset: u32, bytes: &[u8]) {

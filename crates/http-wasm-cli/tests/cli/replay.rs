@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::support::{Server, eventually, exchange, guest, path, run};
 
@@ -315,4 +315,98 @@ async fn trailers_are_recorded_for_a_guest_that_asks_for_them() {
     assert_eq!(code, Some(1), "{shown}");
     assert!(shown.contains("get_header_values(2, \"x-sum\") was not recorded\n"), "{shown}");
     assert!(shown.contains("handle_request log(0, \"6\")"), "{shown}");
+}
+
+/// A guest with this body of `handle_request`. Values that it asks for go to 200, and the URI has 12 bytes.
+fn asks(body: &str) -> NamedTempFile {
+    guest(&format!(
+        r#"(module
+          (import "http_handler" "get_method" (func $method (param i32 i32) (result i32)))
+          (import "http_handler" "get_uri" (func $uri (param i32 i32) (result i32)))
+          (import "http_handler" "get_header_values" (func $values (param i32 i32 i32 i32 i32) (result i64)))
+          (import "http_handler" "log" (func $log (param i32 i32 i32)))
+          (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (data (i32.const 0) "host") (data (i32.const 16) "a line")
+          (data (i32.const 32) "\10\00\00\00\06\00\00\00")
+          (func (export "handle_request") (result i64) {body} i64.const 1)
+          (func (export "handle_response") (param i32 i32)))"#
+    ))
+}
+
+/// A recording of one request to the guest.
+async fn recording_of(guest: &NamedTempFile, dir: &TempDir) -> PathBuf {
+    let recordings_dir = dir.path().join("recordings");
+    let dir = recordings_dir.to_str().expect("text");
+    let server = Server::start(&["--guest", path(guest), "--record", dir, "--record-exchanges", "all"]);
+    post(&server).await;
+    eventually(async || recordings(&recordings_dir).last().cloned()).await
+}
+
+/// Calls that ask for the method, the URI, and the header `host`, with room for this many bytes, one after the other.
+/// Those of the URI and the header are followed by one that logs the value.
+fn lookups(method: &[u32], uri: &[u32], host: &[u32]) -> NamedTempFile {
+    let all = |call: &str, rooms: &[u32]| -> String {
+        rooms.iter().map(|room| format!("(drop (call {call} (i32.const 200) (i32.const {room})))")).collect()
+    };
+    let method = all("$method", method);
+    let uri = all("$uri", uri);
+    let host = all("$values (i32.const 0) (i32.const 0) (i32.const 4)", host);
+    asks(&format!(
+        "{method} {uri} (call $log (i32.const 0) (i32.const 200) (i32.const 12))
+         {host} (call $log (i32.const 0) (i32.const 200) (i32.const 1))"
+    ))
+}
+
+#[tokio::test]
+async fn a_guest_may_ask_for_a_value_with_another_buffer_size_than_the_recorded_one() {
+    let dir = TempDir::new().expect("a directory");
+    let file = recording_of(&lookups(&[0], &[0, 50], &[50]), &dir).await;
+    let file = file.to_str().expect("text");
+    let rooms: [(&[u32], &[u32]); 4] =
+        [(&[0, 50], &[50]), (&[12], &[2]), (&[3, 12], &[0, 2]), (&[0, 11, 50], &[0, 1, 50])];
+    for (uri, host) in rooms {
+        let other = lookups(&[0], uri, host);
+        let (code, shown) = text(&run(&["replay", file, "--guest", path(&other), "--trace"]));
+        assert_eq!(code, Some(0), "{uri:?} {host:?}: {shown}");
+        assert!(shown.contains("no differences from the recording"), "{shown}");
+        assert!(shown.contains("log(0, \"/orders?id=7\")") && shown.contains("log(0, \"h\")"), "{shown}");
+    }
+    // Without room, nothing is written, as the log shows.
+    let other = lookups(&[0], &[0, 11], &[50]);
+    let (code, shown) = text(&run(&["replay", file, "--guest", path(&other)]));
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains(r#"but called log(0, "\x00\x00\x00"#), "{shown}");
+    assert!(!shown.contains("no room"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_value_of_which_only_the_length_is_recorded_was_not_recorded() {
+    let dir = TempDir::new().expect("a directory");
+    let file = recording_of(&lookups(&[0], &[50], &[50]), &dir).await;
+    let file = file.to_str().expect("text");
+    for method in [&[50][..], &[0, 50]] {
+        let other = lookups(method, &[50], &[50]);
+        let (code, shown) = text(&run(&["replay", file, "--guest", path(&other)]));
+        assert_eq!(code, Some(1), "{shown}");
+        assert!(
+            shown.contains("\n1 difference:\n") && shown.contains("get_method() was not recorded\n"),
+            "{shown}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_failed_fails_again() {
+    let dir = TempDir::new().expect("a directory");
+    // There is no descriptor 9. The guest logs the error number, as a character.
+    let guest = asks(
+        "(i32.store8 (i32.const 200) (i32.add (i32.const 48)
+           (call $write (i32.const 9) (i32.const 32) (i32.const 1) (i32.const 100))))
+         (call $log (i32.const 0) (i32.const 200) (i32.const 1))",
+    );
+    let file = recording_of(&guest, &dir).await;
+    let (code, shown) = text(&run(&["replay", file.to_str().expect("text"), "--trace"]));
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("fd_write(9, \"a line\")") && shown.contains("log(0, \"8\")"), "{shown}");
 }
