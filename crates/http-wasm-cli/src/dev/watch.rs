@@ -5,6 +5,8 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use http_wasm_gateway::recording::is_recording;
+
 /// How often files are polled. A change counts once the files have been unchanged for this long, since saving several
 /// of them takes many steps.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -152,8 +154,8 @@ impl Seen {
 
 /// Whether editors, tests, builds, `--record` or a redirected `dev` write files with this name.
 fn is_ignored(name: &str) -> bool {
-    let ends = [".wasm", ".o", ".log", ".out", "~", ".http-wasm.har", ".http-wasm.har.unfinished"];
-    name.starts_with('.') || ends.iter().any(|end| name.ends_with(end))
+    let ends = [".wasm", ".o", ".log", ".out", "~"];
+    name.starts_with('.') || ends.iter().any(|end| name.ends_with(end)) || is_recording(name)
 }
 
 fn stamp(found: &Metadata) -> Option<Stamp> {

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use http_wasm_gateway::recording::{Event, Failure as GuestFailure, GuestRecord, Har};
 use http_wasm_host::{Engine, ReplayedInstance, ReplayedModule};
-use sha2::{Digest as _, Sha256};
 
 use self::answers::{END, Script};
 use self::report::{Report, is_same_place};
@@ -116,7 +115,7 @@ impl GuestModule {
         let wrong =
             |reason: String| Failure::Other(format!("guest {}: {}: {reason}", guest.name, path.display()));
         let bytes = std::fs::read(&path).map_err(|error| wrong(plain(&error)))?;
-        let is_recorded = sha256(&bytes) == guest.sha256;
+        let is_recorded = guest.is_loaded_from(&bytes);
         if other.is_none() && !is_recorded {
             let reason = "the file has changed since the recording; name the recorded one with --guest, or this one \
                           to see what it does differently";
@@ -238,12 +237,7 @@ impl Failures {
         };
         let replayed = error.map(|mut error| {
             error.locate();
-            GuestFailure {
-                kind: error.kind().name().to_owned(),
-                reason: error.reason().to_owned(),
-                message: error.to_string(),
-                backtrace: error.backtrace().map(str::to_owned),
-            }
+            GuestFailure::from(&error)
         });
         match (&recorded, &replayed) {
             (None, None) => {
@@ -275,8 +269,4 @@ impl Failures {
         (self.recorded, self.replayed) = (recorded, replayed);
         goes_on
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -15,6 +15,11 @@ const SUFFIX: &str = ".http-wasm.har";
 /// The suffix of a recording that is being written.
 const UNFINISHED: &str = ".http-wasm.har.unfinished";
 
+/// Whether a file of this name is a recording, or will be one when it has been written.
+pub fn is_recording(name: &str) -> bool {
+    name.ends_with(SUFFIX) || name.ends_with(UNFINISHED)
+}
+
 /// Writes recordings, and removes the oldest beyond the limits.
 #[derive(Debug)]
 pub(super) struct Directory {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
+use crate::digest::sha256;
 
 /// What the guests did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +41,13 @@ pub struct GuestRecord {
 
 /// The version of the format that is written.
 pub(super) const VERSION: u32 = 2;
+
+impl GuestRecord {
+    /// Whether a file with this content is the one that the guest was loaded from.
+    pub fn is_loaded_from(&self, content: &[u8]) -> bool {
+        sha256(content) == self.sha256
+    }
+}
 
 impl Recorded {
     /// Checks that this version can read the recording.

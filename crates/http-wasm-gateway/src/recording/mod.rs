@@ -26,6 +26,7 @@ mod tracer;
 mod words;
 mod writer;
 
+pub use self::directory::is_recording;
 pub use self::event::{CallEvent, Data, Event, Failure, Outcome};
 pub(crate) use self::exchange::ExchangeRecorder;
 pub use self::file::{GuestRecord, Recorded};
