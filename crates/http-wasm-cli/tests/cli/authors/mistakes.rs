@@ -1,7 +1,6 @@
 //! Common mistakes, and the trace's hints at them.
 
-use super::broken::explains;
-use super::{file, of, path, traced};
+use super::{explains, file, of, path, reads, traced};
 
 #[test]
 fn a_length_that_counts_the_nul_of_a_c_string_is_pointed_out() {
@@ -33,17 +32,15 @@ fn a_length_that_counts_the_nul_of_a_c_string_is_pointed_out() {
 #[test]
 fn an_array_that_is_too_large_for_the_stack_is_pointed_out() {
     // The stack pointer of a C guest, less 100,000 bytes.
-    let guest = of("(drop (call $read (i32.const 0) (i32.const -33440) (i32.const 100000))) i64.const 1", "");
     explains(
-        &traced(&guest, &["-d", "a=b"]),
+        &traced(&reads(-33440, 100_000), &["-d", "a=b"]),
         &[
             "trapped: buf is out of bounds",
             "note: the address is negative: a local variable that is too large",
         ],
     );
     // Slightly beyond the end, it is another mistake.
-    let guest = of("(drop (call $read (i32.const 0) (i32.const 65536) (i32.const 10))) i64.const 1", "");
-    let trace = traced(&guest, &["-d", "a=b"]);
+    let trace = traced(&reads(65536, 10), &["-d", "a=b"]);
     assert!(trace.contains("out of bounds") && !trace.contains("note:"), "{trace}");
 }
 

@@ -44,6 +44,13 @@ fn of(on_request: &str, on_response: &str) -> NamedTempFile {
     ))
 }
 
+/// A guest that reads the request's body into a buffer of this size at this address.
+fn reads(address: i32, size: u32) -> NamedTempFile {
+    let call =
+        format!("(drop (call $read (i32.const 0) (i32.const {address}) (i32.const {size}))) i64.const 1");
+    of(&call, "")
+}
+
 fn file(suffix: &str, content: &str) -> NamedTempFile {
     let mut file = tempfile::Builder::new().suffix(suffix).tempfile().expect("a temporary file");
     file.write_all(content.as_bytes()).expect("the file takes it");
@@ -65,4 +72,16 @@ fn examples() -> PathBuf {
 /// The stdout of `run GUEST --trace` with these arguments.
 fn traced(guest: &NamedTempFile, args: &[&str]) -> String {
     output(&[&["run", path(guest), "--trace"], args].concat()).0
+}
+
+/// Checks that the trace contains all of `parts`, in this order.
+#[track_caller]
+fn explains(trace: &str, parts: &[&str]) {
+    let mut rest = trace;
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => panic!("{part:?} is missing after what precedes it:\n{trace}"),
+        }
+    }
 }

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::events::SECRET;
+use super::upstream::read_head;
 use super::{gateway, guests};
 use crate::dev::browser::Browser;
 use crate::dev::chromium::browser_or_skip;
@@ -37,12 +38,7 @@ struct Seen {
 
 async fn serve(socket: TcpStream, seen: Arc<Seen>) -> std::io::Result<()> {
     let mut stream = BufReader::new(socket);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if stream.read_line(&mut head).await? == 0 {
-            return Ok(());
-        }
-    }
+    let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
     let path = head.split(' ').nth(1).unwrap_or_default();
     if let Some(id) = path.strip_prefix("/ack/") {
         seen.acks.lock().unwrap().push(id.parse().expect("a number"));

@@ -35,15 +35,21 @@ pub(super) async fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'stati
     addr
 }
 
-async fn serve(socket: TcpStream, answer: &(impl Fn(&str) -> Answer + ?Sized)) -> std::io::Result<()> {
-    socket.set_nodelay(true)?;
-    let mut stream = BufReader::new(socket);
+/// Reads the head of a request. Returns `None` if the client has closed the connection.
+pub(super) async fn read_head(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<String>> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if stream.read_line(&mut head).await? == 0 {
-            return Ok(());
+            return Ok(None);
         }
     }
+    Ok(Some(head))
+}
+
+async fn serve(socket: TcpStream, answer: &(impl Fn(&str) -> Answer + ?Sized)) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
+    let mut stream = BufReader::new(socket);
+    let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
     let Answer { body, is_gzip, seed } = answer(&head.to_ascii_lowercase());
     let coding = if is_gzip { "content-encoding: gzip\r\n" } else { "" };
     let head = format!(
