@@ -37,7 +37,7 @@ pub(crate) struct FinishedRequest<'a> {
 impl FinishedRequest<'_> {
     /// The result of the request as a word for logs. The first one that applies is used.
     pub(crate) fn outcome(&self) -> &'static str {
-        let upstream_failed = self.attempts.last().is_some_and(|attempt| attempt.result.is_err());
+        let upstream_failed = self.attempts.last().is_some_and(UpstreamAttempt::has_failed);
         match self.record.status() {
             None => "abandoned",
             Some(_) if self.guests.iter().any(GuestTimes::has_failed) => "guest_failed",

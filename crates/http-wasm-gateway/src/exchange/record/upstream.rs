@@ -74,3 +74,10 @@ pub(crate) struct UpstreamAttempt {
     /// The status of the response, or why there is none, with a message.
     pub(crate) result: Result<StatusCode, (UpstreamFailure, String)>,
 }
+
+impl UpstreamAttempt {
+    /// Whether the lack of a response is why the request failed. It isn't if a guest replaced the response.
+    pub(super) fn has_failed(&self) -> bool {
+        self.result.as_ref().is_err_and(|(failure, _)| *failure != UpstreamFailure::Abandoned)
+    }
+}

@@ -162,8 +162,8 @@ impl HttpHost {
     }
 
     /// Sets the next handler's response to that of `next`, the host of the next guest of a chain. It has the effect of
-    /// [`into_response`](Self::into_response) and [`set_response`](Self::set_response), without a copy of the message on
-    /// its way.
+    /// [`into_response`](Self::into_response) and [`set_response`](Self::set_response), without a copy of the message
+    /// on its way.
     #[inline]
     pub fn set_response_of(&mut self, mut next: Self) {
         next.response_mut();
