@@ -15,7 +15,8 @@ use crate::support::{Server, eventually, get, soon};
 
 /// Starts a gateway with these settings of its listener and its route, and sends a request through three guests that
 /// stream. The second one responds in the middle, and the response passes the first one, which streams it. The third
-/// one computes from then on until its deadline. Returns once the client has received the response.
+/// one computes from then on until its deadline; it responds to a request without a body. Returns once the client has
+/// received the response.
 async fn outlived_by_a_call(listen: &str, route: &str) -> (Server, SendRequest<Bytes>) {
     let files = Files::new();
     files.write("first.wat", &REDACTS.replace("0x3f", "0x7e"));
@@ -26,7 +27,10 @@ async fn outlived_by_a_call(listen: &str, route: &str) -> (Server, SendRequest<B
     );
     files.write(
         "computes.wat",
-        &REDACTS.replace("    (i64.const 1))", "    (loop $forever (br $forever)) unreachable)"),
+        &REDACTS.replace(
+            "    (i64.const 1))",
+            "    (if (i32.load8_u (i32.const 0)) (then (loop $forever (br $forever)))) (i64.const 0))",
+        ),
     );
     let upstream = bind().await;
     let config = format!(

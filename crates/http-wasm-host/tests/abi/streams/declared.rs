@@ -44,7 +44,7 @@ fn a_guest_that_declares_it_runs_as_ever_without_the_setting() {
 #[test]
 fn both_messages_stream_with_both() {
     let probe = proceeds(MARKS_REQUEST)
-        .on_response(&MARKS_RESPONSE)
+        .on_response(MARKS_RESPONSE)
         .features(BUFFER_RESPONSE)
         .streams_as(Stream::Both)
         .load();
@@ -65,7 +65,7 @@ fn both_messages_stream_with_both() {
 #[test]
 fn only_the_message_that_is_set_streams() {
     let response = MARKS_RESPONSE;
-    let both = || proceeds(MARKS_REQUEST).on_response(&response).features(BUFFER_RESPONSE);
+    let both = || proceeds(MARKS_REQUEST).on_response(response).features(BUFFER_RESPONSE);
     for stream in [Stream::Off, Stream::Response] {
         let probe = both().streams_as(stream).load();
         let mut pinned = probe.next(post(b"one"));
