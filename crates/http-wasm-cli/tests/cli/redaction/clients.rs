@@ -6,7 +6,7 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 
 use super::events::{SECRET, event, events};
-use super::splits::{asked, fetch, get};
+use super::splits::{fetch, get, requested};
 use super::upstream::{self, Answer};
 use super::{gateway, guests};
 use crate::support::{Raw, Upstream, soon};
@@ -48,11 +48,7 @@ async fn each_event_arrives_redacted_before_the_next_is_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_slowly_gets_all_of_a_long_stream_which_is_not_held() {
     const SIZE: usize = 32 << 20;
-    let upstream = upstream::start(|head| {
-        let (seed, size, is_gzip) = asked(head);
-        Answer { body: events(seed, 0, size).0.concat().into_bytes(), is_gzip, seed: None }
-    })
-    .await;
+    let upstream = upstream::start(|head| Answer { seed: None, ..requested(head) }).await;
     let Some(guest) = guests().into_iter().next() else { return };
     let gateway = gateway(&guest, upstream, true);
     let (_, expected) = events(5, 0, SIZE);
@@ -112,12 +108,7 @@ async fn curl_gets_the_redacted_stream_compressed_or_not() {
         eprintln!("SKIPPED: there is no curl");
         return;
     }
-    let upstream = upstream::start(|head| {
-        let (seed, size, is_gzip) = asked(head);
-        let is_gzip = is_gzip && head.contains("gzip");
-        Answer { body: events(seed, 0, size).0.concat().into_bytes(), is_gzip, seed: Some(seed) }
-    })
-    .await;
+    let upstream = upstream::start(requested).await;
     for guest in guests() {
         let gateway = gateway(&guest, upstream, true);
         for version in ["--http1.1", "--http2-prior-knowledge"] {

@@ -55,22 +55,18 @@ fn decoded(body: &Bytes, is_gzip: bool) -> String {
     text
 }
 
-/// The seed, the size and the coding that a path requests.
-pub(super) fn asked(head: &str) -> (u64, usize, bool) {
+/// The events that a path requests with a seed, a size and a coding, split at random.
+pub(super) fn requested(head: &str) -> Answer {
     let mut parts = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').split('/');
     let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
     let (seed, size, gzip) = (number(), number(), number());
-    (seed, size as usize, gzip > 0)
+    let body = events(seed, 0, size as usize).0.concat().into_bytes();
+    Answer { body, is_gzip: gzip > 0 && head.contains("gzip"), seed: Some(seed) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_split_at_random_are_redacted_as_whole_bodies_are() {
-    let upstream = upstream::start(|head| {
-        let (seed, size, is_gzip) = asked(head);
-        let is_gzip = is_gzip && head.contains("gzip");
-        Answer { body: events(seed, 0, size).0.concat().into_bytes(), is_gzip, seed: Some(seed) }
-    })
-    .await;
+    let upstream = upstream::start(requested).await;
     for guest in guests() {
         let [streams, holds] = [true, false].map(|streams| gateway(&guest, upstream, streams));
         for (round, size) in (0..60).flat_map(|round| [0, 1, 300, 5_000, 70_000].map(|size| (round, size))) {
