@@ -16,19 +16,16 @@ impl Exchange {
         instead: Option<&[Check]>,
     ) -> Result<(), Mismatch> {
         let checks = instead.unwrap_or(&self.checks);
-        let says_status = |check: &Check| {
-            use Check::{BreaksOff, Dropped, Status, StatusWithin, Traps};
-            matches!(check, Status(_) | StatusWithin(..) | Traps(_) | Dropped | BreaksOff)
-        };
-        if !checks.iter().any(says_status) {
-            let expected = if self.stops.is_some() { 200 } else { self.reply.status };
-            Check::Status(expected).evaluate(observed)?;
-        }
-        checks.iter().try_for_each(|check| check.evaluate(observed))?;
         let fails = |check: &Check| {
             use Check::{BreaksOff, Dropped, StatusWithin, Traps};
             matches!(check, Traps(_) | Dropped | BreaksOff | StatusWithin(..))
         };
+        let determines_status = |check: &Check| matches!(check, Check::Status(_)) || fails(check);
+        if !checks.iter().any(determines_status) {
+            let expected = if self.stops.is_some() { 200 } else { self.reply.status };
+            Check::Status(expected).evaluate(observed)?;
+        }
+        checks.iter().try_for_each(|check| check.evaluate(observed))?;
         if checks.iter().any(fails) || instead.is_some() {
             return Ok(());
         }

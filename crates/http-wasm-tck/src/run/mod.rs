@@ -111,7 +111,7 @@ fn incapable(
         }
         Host::Own { .. } => started,
     };
-    capabilities.lacking(case.needs()).map(|what| format!("the guest can't express it: the case {what}"))
+    capabilities.lacking(case.needs()).map(|what| format!("the guest doesn't support this: the case {what}"))
 }
 
 async fn verdict(case: &Case, target: &mut Target<'_>) -> Verdict {
