@@ -51,7 +51,7 @@ pub(crate) struct Threads(Arc<Queue>);
 
 impl Runtime for Threads {
     fn spawn(&self, task: Task) -> Result<(), Task> {
-        self.spawn(task)
+        self.enqueue(task).map(drop)
     }
 
     fn sleep(&self, _: Duration) -> Option<Task> {
@@ -113,24 +113,16 @@ impl Threads {
         self.0.lock().jobs
     }
 
-    /// Runs `task` to completion on these threads.
-    ///
-    /// # Errors
-    /// Returns the task if the threads already have too many.
-    pub(crate) fn spawn(&self, task: Task) -> Result<(), Task> {
-        let state = self.0.lock();
+    /// Starts `task`, or returns it if the threads already have too many.
+    fn enqueue(&self, task: Task) -> Result<Arc<Job>, Task> {
+        let mut state = self.0.lock();
         if state.jobs >= CAPACITY {
             drop(state);
             return Err(task);
         }
-        self.enqueue(state, task);
-        Ok(())
-    }
-
-    fn enqueue(&self, mut state: MutexGuard<'_, State>, future: Task) -> Arc<Job> {
         let job = Arc::new(Job {
             queue: self.0.clone(),
-            future: Mutex::new(Some(future)),
+            future: Mutex::new(Some(task)),
             wake: Mutex::new(JobState::Queued),
             is_abandoned: AtomicBool::new(false),
         });
@@ -138,7 +130,7 @@ impl Threads {
         state.ready.push_back(job.clone());
         drop(state);
         self.0.changed.notify_one();
-        job
+        Ok(job)
     }
 
     /// Runs `call` to completion on these threads. Returns `None` if they have too many calls already.
@@ -148,17 +140,12 @@ impl Threads {
     ) -> Option<CallHandle<T>> {
         let slot = Arc::new(Mutex::new(Slot { result: None, is_over: false, waiter: None }));
         let finish = Completion(slot.clone());
-        let future = Box::pin(async move {
+        let task = Box::pin(async move {
             let result = call.await;
             finish.0.lock().unwrap_or_else(PoisonError::into_inner).result = Some(result);
             drop(finish);
         });
-        let state = self.0.lock();
-        if state.jobs >= CAPACITY {
-            drop(state);
-            return None;
-        }
-        let job = self.enqueue(state, future);
+        let job = self.enqueue(task).ok()?;
         Some(CallHandle { slot, job })
     }
 }

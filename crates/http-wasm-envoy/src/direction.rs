@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_wasm_host::{BodyKind, BoxError, Feed, Fields, Frame, Message};
@@ -16,11 +17,14 @@ use crate::watermarks::Pace;
 /// How many bytes are taken out of Envoy's buffers ahead of a guest. Beyond that, they stay there and Envoy stops
 /// reading.
 const READ_AHEAD: usize = 256 * 1024;
-/// The number of bytes after which the writes of a guest that streams are sent even if it doesn't wait for more of the
-/// original. Each time, Envoy receives one more piece, which is hardly larger.
+/// The number of bytes after which the writes of a guest that streams are sent while it computes on another thread.
+/// Each time, Envoy receives one more piece, which is hardly larger.
 const FLUSH_BYTES: usize = 1 << 20;
-/// The maximum number of bytes written by a guest that streams to hold because Envoy can't send them yet.
+/// The maximum number of bytes written by a guest that streams to hold. After that, it is suspended until they are
+/// sent.
 const MAX_HELD: usize = 16 << 20;
+/// How long a guest that streams writes in one hook before the worker's other streams get their turn.
+const WRITES_AT_ONCE: Duration = Duration::from_millis(4);
 
 /// Which hook is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,7 +301,7 @@ impl Direction {
         }
         if part == self.buffered() && !self.out.is_empty() {
             // Envoy fails a held message that exceeds its buffer limit.
-            let held = filter.body_size(part) + self.out.iter().map(Bytes::len).sum::<usize>();
+            let held = filter.body_size(part) + self.held();
             filter.raise_buffer_limit(held);
         }
         self.has_begun = true;
@@ -339,7 +343,7 @@ impl Direction {
     /// Sends what a guest has written, outside of the hooks for the original's pieces.
     ///
     /// Envoy sends what it holds only once for each piece that a hook has stopped. So nothing is sent until the guest
-    /// waits for the next piece, or has written a lot.
+    /// waits for the next piece, or has written a lot. A guest that goes on without waiting continues in a later event.
     pub(crate) fn send_on(
         &mut self,
         filter: &Filter,
@@ -351,11 +355,18 @@ impl Direction {
             self.drop_left(filter);
             return Ok(SendResult::Ends(self.out.drain(..).collect()));
         }
-        let written: usize = self.out.iter().map(Bytes::len).sum();
-        let lag = self.feed.as_ref().map_or(0, Feed::unread);
-        let is_due = written > 0 && (self.is_idle || written >= FLUSH_BYTES && lag <= FLUSH_BYTES);
+        let written = self.held();
+        let is_due = match &self.stage {
+            _ if self.is_idle => written > 0,
+            Stage::Sending(body) if body.is_here() => written >= MAX_HELD,
+            _ => written >= FLUSH_BYTES,
+        };
         if !self.is_held || !is_due {
             return Ok(SendResult::Nothing);
+        }
+        // More of the original would have to be held too.
+        if !self.is_idle && self.feed.as_ref().map_or(0, Feed::unread) > FLUSH_BYTES {
+            return if written >= MAX_HELD { Err(too_much()) } else { Ok(SendResult::Nothing) };
         }
         if self.left {
             // Envoy would send this too.
@@ -370,19 +381,28 @@ impl Direction {
             filter.append_body(buffered, &bytes);
         }
         (self.has_begun, self.is_held) = (true, false);
+        if !self.is_idle {
+            waker.schedule(|| filter.scheduler());
+        }
         Ok(SendResult::Continues)
+    }
+
+    /// The number of bytes written by guests that Envoy doesn't have yet.
+    fn held(&self) -> usize {
+        self.out.iter().map(Bytes::len).sum()
     }
 
     /// Takes the available part of the guests' body. A guest that is still writing it runs during this call.
     fn pull(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> Result<(), BoxError> {
+        let mut held = self.held();
         let Stage::Sending(body) = &mut self.stage else { return Ok(()) };
         let wakes = waker.waker();
         let mut cx = Context::from_waker(&wakes);
-        let mut held: usize = self.out.iter().map(Bytes::len).sum();
+        let began = self.streams.then(Instant::now);
         self.is_idle = false;
         while !self.discards {
-            // The hook for the low watermark continues.
-            if self.streams && !self.ended && filter.watermarks.is_full() {
+            // The hook for the low watermark continues, or the one that sends these bytes.
+            if self.streams && !self.ended && (filter.watermarks.is_full() || held >= MAX_HELD) {
                 return Ok(());
             }
             match body.poll_frame(&mut cx) {
@@ -401,11 +421,18 @@ impl Direction {
                 }
                 Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => self.wanted = Some(fields),
             }
-            if self.streams && held > MAX_HELD {
-                let limit = MAX_HELD >> 20;
-                return Err(format!("a guest writes more than {limit} MiB that Envoy can't send yet").into());
+            if self.streams && self.ended && held > MAX_HELD {
+                return Err(too_much());
+            }
+            if began.is_some_and(|began| began.elapsed() >= WRITES_AT_ONCE) {
+                waker.schedule(|| filter.scheduler());
+                return Ok(());
             }
         }
         Ok(())
     }
+}
+
+fn too_much() -> BoxError {
+    format!("a guest writes more than {} MiB that Envoy can't send yet", MAX_HELD >> 20).into()
 }

@@ -146,7 +146,7 @@ impl Stream {
 
     /// Continues what was waiting for a wake-up.
     pub(crate) fn scheduled(&self) {
-        self.waker.take();
+        self.waker.scheduled();
         for kind in [BodyKind::Request, BodyKind::Response] {
             let (held, streams) = {
                 let direction = self.direction(kind).borrow();

@@ -41,6 +41,8 @@ impl Drop for Scheduler {
 #[derive(Default)]
 pub(crate) struct StreamWaker {
     woken: AtomicBool,
+    /// Whether the worker hasn't handled an event yet. One is enough until then.
+    is_scheduled: AtomicBool,
     scheduler: Mutex<Option<Scheduler>>,
 }
 
@@ -52,6 +54,12 @@ impl StreamWaker {
     /// Whether it has been woken since the last call.
     pub(crate) fn take(&self) -> bool {
         self.woken.swap(false, Ordering::AcqRel)
+    }
+
+    /// Called when the worker handles an event.
+    pub(crate) fn scheduled(&self) {
+        self.is_scheduled.store(false, Ordering::Release);
+        self.take();
     }
 
     /// From now on, wake-ups go through the scheduler. Returns `false` if it has already been woken.
@@ -66,8 +74,15 @@ impl StreamWaker {
     /// Calls the `scheduled` hook once the current one has returned.
     pub(crate) fn schedule(self: &Arc<Self>, scheduler: impl FnOnce() -> Option<Scheduler>) {
         self.arm(scheduler);
-        self.take();
-        self.wake_by_ref();
+        self.commit(self.scheduler.lock().unwrap_or_else(PoisonError::into_inner).as_ref());
+    }
+
+    fn commit(&self, scheduler: Option<&Scheduler>) {
+        if let Some(scheduler) = scheduler
+            && !self.is_scheduled.swap(true, Ordering::AcqRel)
+        {
+            scheduler.commit();
+        }
     }
 
     /// Stops wake-ups, since the stream has ended.
@@ -84,11 +99,7 @@ impl Wake for StreamWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
-        // One event is enough until the worker has handled it.
-        if !self.woken.swap(true, Ordering::AcqRel)
-            && let Some(scheduler) = &*scheduler
-        {
-            scheduler.commit();
-        }
+        self.woken.store(true, Ordering::Release);
+        self.commit(scheduler.as_ref());
     }
 }

@@ -1,5 +1,7 @@
 //! Guests that rewrite a response while it is sent.
 
+mod limits;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,8 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::support;
 use crate::support::{
-    Envoy, Http2Upstream, Live, LiveUpstream, Outgoing, Receiver, Settings, Upstream, Wat, exchange,
-    programs, request,
+    Envoy, Live, LiveUpstream, Outgoing, Receiver, Settings, Upstream, Wat, exchange, programs, request,
 };
 
 /// The settings of a guest that streams.
@@ -83,6 +84,14 @@ async fn open(
     (live, receiver)
 }
 
+/// The same, after a guest that flips letters has handled the first piece.
+async fn open_flipped(envoy: &Envoy, upstream: &mut LiveUpstream, http2: bool) -> (Live, Receiver) {
+    let (mut live, mut client) = open(envoy, upstream, http2, &[]).await;
+    live.send(b"good").await;
+    assert_eq!(client.read(4).await, b"GOOD");
+    (live, client)
+}
+
 #[test]
 fn what_a_guest_writes_leaves_before_the_next_piece_arrives() {
     with_versions(&flips(""), "", |runtime, envoy, upstream, http2| {
@@ -96,65 +105,6 @@ fn what_a_guest_writes_leaves_before_the_next_piece_arrives() {
             live.end(&[("x-end", "whole")]).await;
             assert_eq!(client.rest().await, Ok((Vec::new(), vec![("x-end".into(), "whole".into())])));
         });
-    });
-}
-
-/// The resident memory of a process in bytes.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
-}
-
-/// Sends `mib` MiB through, checks what arrives, and returns the number of bytes by which Envoy grew. The client waits
-/// for `pause` before it reads the first, middle and last MiB.
-async fn send_through(
-    envoy: &Envoy,
-    upstream: &mut LiveUpstream,
-    http2: bool,
-    mib: usize,
-    pause: Duration,
-) -> u64 {
-    let before = resident(envoy.pid());
-    let (mut live, mut client) = open(envoy, upstream, http2, &[]).await;
-    let sends = tokio::spawn(async move {
-        for at in 0..mib {
-            let piece: Vec<u8> = (0..1 << 20).map(|byte| ((byte + at) % 251) as u8).collect();
-            live.send(&piece).await;
-        }
-        live.end(&[]).await;
-    });
-    let mut most = 0;
-    for at in 0..mib {
-        if [0, mib / 2, mib - 1].contains(&at) {
-            tokio::time::sleep(pause).await;
-        }
-        let piece = client.read(1 << 20).await;
-        let is_right = piece.iter().enumerate().all(|(byte, got)| *got == ((byte + at) % 251) as u8 ^ 32);
-        assert!(is_right, "MiB {at} differs");
-        most = most.max(resident(envoy.pid()));
-    }
-    assert_eq!(client.rest().await, Ok((Vec::new(), Vec::new())));
-    sends.await.unwrap();
-    most.saturating_sub(before)
-}
-
-#[test]
-fn a_slow_client_holds_the_guest_and_the_upstream_back() {
-    with_versions(&flips(""), "", |runtime, envoy, upstream, http2| {
-        let grew = runtime.block_on(send_through(envoy, upstream, http2, 96, Duration::from_millis(300)));
-        assert!(grew < 48 << 20, "Envoy grew by {} MiB for 96 MiB", grew >> 20);
-    });
-}
-
-#[test]
-fn a_slow_guest_holds_the_upstream_back() {
-    let spin = "(global.set $n (i32.const 0))
-        (loop $l (global.set $n (i32.add (global.get $n) (i32.const 1)))
-          (br_if $l (i32.lt_u (global.get $n) (i32.const 3000000))))";
-    with_versions(&flips(spin), r#", "limits": {"deadline": "60s"}"#, |runtime, envoy, upstream, http2| {
-        let grew = runtime.block_on(send_through(envoy, upstream, http2, 48, Duration::ZERO));
-        assert!(grew < 32 << 20, "Envoy grew by {} MiB for 48 MiB", grew >> 20);
     });
 }
 
@@ -174,9 +124,7 @@ fn a_failure_later_on_breaks_the_response_off() {
     let traps = "(if (i32.eq (i32.load8_u (i32.const 65536)) (i32.const 0x58)) (then unreachable))";
     with_versions(&flips(traps), r#", "on_failure": "open""#, |runtime, envoy, upstream, http2| {
         runtime.block_on(async {
-            let (mut live, mut client) = open(envoy, upstream, http2, &[]).await;
-            live.send(b"good").await;
-            assert_eq!(client.read(4).await, b"GOOD");
+            let (mut live, mut client) = open_flipped(envoy, upstream, http2).await;
             live.send(b"x bad").await;
             assert!(client.rest().await.is_err(), "it ended as if it were whole");
         });
@@ -187,9 +135,7 @@ fn a_failure_later_on_breaks_the_response_off() {
 fn an_upstream_that_breaks_off_breaks_the_response_off() {
     with_versions(&flips(""), "", |runtime, envoy, upstream, http2| {
         runtime.block_on(async {
-            let (mut live, mut client) = open(envoy, upstream, http2, &[]).await;
-            live.send(b"good").await;
-            assert_eq!(client.read(4).await, b"GOOD");
+            let (live, mut client) = open_flipped(envoy, upstream, http2).await;
             live.break_off();
             assert!(client.rest().await.is_err(), "it ended as if it were whole");
         });
@@ -227,31 +173,6 @@ fn what_a_guest_writes_before_it_reads_leaves_at_once() {
             assert_eq!(client.rest().await, Ok((b"late".to_vec(), Vec::new())));
         });
     });
-}
-
-/// Writes 64 KiB `times` times after it has read everything.
-fn writes_at_end(times: usize) -> Wat {
-    let code = format!(
-        "(local $left i32) (drop (call $read_all (i32.const 1))) (local.set $left (i32.const {times}))
-         (loop $more (call $write_body (i32.const 1) (i32.const 65536) (i32.const 65536))
-           (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))"
-    );
-    buffered().on_response(&code, &[])
-}
-
-#[test]
-fn what_a_guest_writes_after_the_end_of_the_original_is_held_up_to_16_mib() {
-    let Some(program) = program() else { return };
-    let upstream = Upstream::says("original");
-    let mut envoy = Settings::new(upstream.addr)
-        .route("/fits", &writes_at_end(100), STREAM)
-        .route("/much", &writes_at_end(300), STREAM)
-        .start(&program);
-    let response = envoy.get("/fits");
-    assert_eq!((response.status(), response.body.len(), response.is_cut), (200, 100 << 16, false));
-    let response = envoy.get("/much");
-    assert!(response.status() == 500 || response.is_cut, "{} {}", response.status(), response.body.len());
-    envoy.assert_alive();
 }
 
 #[test]
@@ -374,30 +295,6 @@ fn a_stream_that_computes_for_long_does_not_keep_the_worker_from_others() {
         assert_eq!(plain.rest().await, Ok((b"plain".to_vec(), Vec::new())));
         let ended = tokio::time::timeout(Duration::ZERO, first.rest()).await;
         assert!(ended.is_err(), "the worker was blocked until the deadline: {ended:?}");
-    });
-    envoy.assert_alive();
-}
-
-#[test]
-fn many_streams_of_one_connection_with_a_slow_reader_do_not_mix() {
-    let Some(program) = program() else { return };
-    let runtime = Runtime::new().unwrap();
-    let body: Vec<u8> = (0..700_000).map(|at| (at % 251) as u8).collect();
-    let pieces: Vec<_> = body.chunks(7_001).map(bytes::Bytes::copy_from_slice).collect();
-    let upstream = Http2Upstream::start(&runtime, move |_| Outgoing {
-        start: "200".into(),
-        body: pieces.clone(),
-        ..Outgoing::default()
-    });
-    let mut settings = Settings::new(upstream.addr).route("/", &flips(""), STREAM);
-    settings.http2_upstream = true;
-    let mut envoy = settings.start(&program);
-    runtime.block_on(async {
-        let mut clients = Receiver::get_many(envoy.addr, "/", 20).await;
-        for client in &mut clients {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            assert!(client.rest().await.unwrap().0 == flipped(&body));
-        }
     });
     envoy.assert_alive();
 }
