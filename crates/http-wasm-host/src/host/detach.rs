@@ -154,6 +154,7 @@ impl<L: Detach> LocalHost for Detachable<L> {
 
     const SENDER_DECLARES_LENGTH: bool = L::SENDER_DECLARES_LENGTH;
     const STREAMS: bool = L::STREAMS && L::Detached::STREAMS;
+    const STREAMS_REQUESTS: bool = L::STREAMS_REQUESTS && L::Detached::STREAMS_REQUESTS;
 
     fn save_head(&self, message: BodyKind) -> L::Head {
         either!(self.save_head(message))
@@ -258,6 +259,17 @@ impl<L: Detach> LocalHost for Detachable<L> {
         let split = match &mut self.0 {
             State::Attached(live) => Self::new(live.get_mut().split_response()?),
             State::Detached(copy) => Self::detached(copy.split_response()?),
+            State::Between => unreachable!("{BETWEEN}"),
+        };
+        self.detach();
+        Some(split)
+    }
+
+    /// The same for a request: its receiver is polled separately.
+    fn split_request(&mut self) -> Option<Self> {
+        let split = match &mut self.0 {
+            State::Attached(live) => Self::new(live.get_mut().split_request()?),
+            State::Detached(copy) => Self::detached(copy.split_request()?),
             State::Between => unreachable!("{BETWEEN}"),
         };
         self.detach();
