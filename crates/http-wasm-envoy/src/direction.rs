@@ -1,12 +1,15 @@
 //! One direction of a stream: moves its body from Envoy to the guests and back.
 
+mod streaming;
+
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_wasm_host::{BodyKind, BoxError, Feed, Fields, Frame, Message};
+use http_wasm_host::{BodyKind, BoxError, Feed, Fields, Message};
 
+pub(crate) use self::streaming::{SendResult, TooMuch};
+use crate::exchange::Exchange;
 use crate::ffi::{BodyPart, Map};
 use crate::filter::Filter;
 use crate::heads;
@@ -17,14 +20,9 @@ use crate::watermarks::Pace;
 /// How many bytes are taken out of Envoy's buffers ahead of a guest. Beyond that, they stay there and Envoy stops
 /// reading.
 const READ_AHEAD: usize = 256 * 1024;
-/// The number of bytes after which the writes of a guest that streams are sent while it computes on another thread.
-/// Each time, Envoy receives one more piece, which is hardly larger.
-const FLUSH_BYTES: usize = 1 << 20;
 /// The maximum number of bytes written by a guest that streams to hold. After that, it is suspended until they are
-/// sent.
-const MAX_HELD: usize = 16 << 20;
-/// How long a guest that streams writes in one hook before the worker's other streams get their turn.
-const WRITES_AT_ONCE: Duration = Duration::from_millis(4);
+/// sent. Also the maximum number of bytes of a response that waits for a guest to write the request.
+pub(crate) const MAX_HELD: usize = 16 << 20;
 
 /// Which hook is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +45,6 @@ pub(crate) enum Stage {
     Answered,
 }
 
-/// The result of [`Direction::send_on`].
-pub(crate) enum SendResult {
-    Nothing,
-    /// Envoy should send what it holds.
-    Continues,
-    /// These are the last bytes of the message.
-    Ends(Vec<Bytes>),
-}
-
 /// One direction of a stream.
 pub(crate) struct Direction {
     kind: BodyKind,
@@ -68,12 +57,18 @@ pub(crate) struct Direction {
     has_begun: bool,
     /// Whether the guest that writes it waits for more of the original, or has returned.
     is_idle: bool,
+    /// Whether this is a response that waits for guests that write the request.
+    pub(crate) waits: bool,
     /// Whether Envoy waits for `continue_decoding` or `continue_encoding`.
     pub(crate) is_held: bool,
     /// Passes the body to the guests. `None` if there is no body.
     feed: Option<Feed>,
     /// Whether bytes were left in Envoy's buffer.
     left: bool,
+    /// How much others keep in Envoy's buffer in front of that.
+    foreign: usize,
+    /// What others keep in Envoy's buffer, while this filter uses it, and whether it passes something on in it.
+    set_aside: (Bytes, bool),
     /// Whether Envoy has reported the end of the message.
     ended: bool,
     /// Whether the end has been passed to the feed.
@@ -97,9 +92,12 @@ impl Direction {
             streams: false,
             has_begun: false,
             is_idle: false,
+            waits: false,
             is_held: false,
             feed: None,
             left: false,
+            foreign: 0,
+            set_aside: (Bytes::new(), false),
             ended: false,
             finished: false,
             discards: false,
@@ -113,7 +111,7 @@ impl Direction {
     pub(crate) fn begin(&mut self, filter: &Filter, ended: bool, may_stream: bool) -> Message {
         *self = Self { stage: Stage::Working, may_stream, ended, finished: ended, ..Self::new(self.kind) };
         if may_stream {
-            filter.pace(Pace::Runs);
+            filter.pace(self.kind, Pace::Runs);
         }
         let mut message = Message::default();
         if !ended {
@@ -142,11 +140,28 @@ impl Direction {
         self.streams && !self.ended && matches!(self.stage, Stage::Sending(_))
     }
 
-    /// Continues the message with this body. `streams` is whether a guest is still writing it.
-    pub(crate) fn goes(&mut self, filter: &Filter, body: Message, streams: bool) {
+    /// Whether Envoy has reported the end of the message.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether more of what guests write is to be sent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.streams && matches!(self.stage, Stage::Sending(_)) && !(self.discards && self.out.is_empty())
+    }
+
+    /// Continues the message with this body. `streams` is whether a guest is still writing it; `writing` is the
+    /// exchange whose guests do so, if it is a request.
+    pub(crate) fn goes(
+        &mut self,
+        filter: &Filter,
+        body: Message,
+        streams: bool,
+        writing: Option<Rc<Exchange>>,
+    ) {
         self.streams = streams;
-        if self.may_stream && !streams {
-            filter.pace(Pace::Normal);
+        if !streams {
+            self.pace_normally(filter);
         }
         let is_as_it_came = match &self.feed {
             // If nothing follows the head, or what follows isn't a body, only the guests' own body is sent.
@@ -155,8 +170,25 @@ impl Direction {
         };
         self.stage = match is_as_it_came {
             true => Stage::Passing,
-            false => Stage::Sending(Outbound::new(self.kind, body)),
+            false => Stage::Sending(Outbound::new(self.kind, body, writing)),
         };
+    }
+
+    /// Discards the rest of the message, which isn't sent any more. The stage that is returned may call back when it is
+    /// dropped.
+    #[must_use = "it is dropped when nothing is borrowed"]
+    pub(crate) fn stop(&mut self, filter: &Filter) -> Stage {
+        self.drop_left(filter, Hook::Scheduled);
+        self.pace_normally(filter);
+        self.out.clear();
+        std::mem::replace(&mut self.stage, Stage::Answered)
+    }
+
+    /// The message doesn't stream any more.
+    pub(crate) fn pace_normally(&mut self, filter: &Filter) {
+        if std::mem::take(&mut self.may_stream) {
+            filter.pace(self.kind, Pace::Normal);
+        }
     }
 
     fn received(&self) -> BodyPart {
@@ -201,22 +233,21 @@ impl Direction {
         };
         let is_unwanted = self.discards || matches!(self.stage, Stage::Answered);
         let is_awaited = self.streams || matches!(self.stage, Stage::Working);
-        let lags = is_awaited && feed.unread() >= READ_AHEAD && at != Hook::Trailers;
+        let lags = is_awaited && feed.unread() >= self.read_ahead() && at != Hook::Trailers;
         if lags && !is_unwanted && self.leave(filter, at) {
             if let Some(feed) = &self.feed {
                 feed.wake_when_empty(waker.waker());
             }
             return;
         }
-        // Once the message has begun, the buffer also contains what another filter holds and Envoy's last piece.
-        let is_buffered = self.left || !self.has_begun || at == Hook::Body { end: true };
+        // Once the message has begun, the buffer also contains what another filter holds and, in Envoy 1.38, the last
+        // piece.
+        let is_last = at == Hook::Body { end: true } && !(self.streams && self.kind == BodyKind::Request);
+        let is_buffered = self.left || !self.has_begun || is_last;
+        let buffered = is_buffered.then(|| self.take_buffered(filter));
         // Only body hooks have received data; all others have what is buffered.
-        let is_received = matches!(at, Hook::Body { .. });
-        for (part, has_bytes) in [(self.buffered(), is_buffered), (self.received(), is_received)] {
-            if !has_bytes {
-                continue;
-            }
-            let bytes = filter.take_body(part, usize::MAX);
+        let received = matches!(at, Hook::Body { .. }).then(|| filter.take_body(self.received(), usize::MAX));
+        for bytes in [buffered, received].into_iter().flatten() {
             if let Some(feed) = &self.feed
                 && !bytes.is_empty()
                 && !is_unwanted
@@ -224,10 +255,13 @@ impl Direction {
                 feed.push(bytes);
             }
         }
-        self.take_leave(filter);
         if !is_unwanted {
             self.finish();
         }
+    }
+
+    fn read_ahead(&self) -> usize {
+        if self.waits { MAX_HELD } else { READ_AHEAD }
     }
 
     /// Leaves the hook's data in Envoy's buffer, so that Envoy stops reading. Returns whether that is possible.
@@ -239,29 +273,34 @@ impl Direction {
         if !matches!(at, Hook::Body { end: false }) || filter.body_size(self.received()) < 2 {
             return false;
         }
+        self.foreign = if self.has_foreign(filter) { filter.body_size(self.buffered()) } else { 0 };
         if self.may_stream {
-            filter.pace(Pace::Stops);
+            filter.pace(self.kind, Pace::Stops(self.foreign));
         }
         self.left = true;
         true
     }
 
-    /// Notes that nothing is left in Envoy's buffer.
-    fn take_leave(&mut self, filter: &Filter) {
+    /// Takes what this filter has left in Envoy's buffer, and what others hold there of a message that hasn't begun.
+    fn take_buffered(&mut self, filter: &Filter) -> Bytes {
+        let mut bytes = filter.take_body(self.buffered(), usize::MAX);
         if std::mem::take(&mut self.left) && self.may_stream {
-            filter.pace(Pace::Runs);
+            filter.pace(self.kind, Pace::Runs);
         }
+        let foreign = bytes.split_to(std::mem::take(&mut self.foreign).min(bytes.len()));
+        filter.append_body(self.buffered(), &foreign);
+        bytes
     }
 
-    /// Takes in what was left in Envoy's buffer, if the feed has room. Returns whether there was anything.
-    pub(crate) fn refill(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> bool {
-        let has_room = self.feed.as_ref().is_some_and(|feed| feed.unread() < READ_AHEAD);
+    /// Takes in what was left in Envoy's buffer or by this hook, if the feed has room. Returns whether there was
+    /// anything.
+    pub(crate) fn refill(&mut self, filter: &Filter, at: Hook, waker: &Arc<StreamWaker>) -> bool {
+        let has_room = self.feed.as_ref().is_some_and(|feed| feed.unread() < self.read_ahead());
         if !self.left || !has_room {
             return false;
         }
-        let before = filter.body_size(self.buffered());
-        self.take_in(filter, Hook::Scheduled, waker);
-        before > 0
+        self.take_in(filter, at, waker);
+        true
     }
 
     fn finish(&mut self) {
@@ -286,6 +325,10 @@ impl Direction {
             Stage::Working | Stage::Answered => return Ok(false),
             Stage::Sending(_) => {}
         }
+        if self.left && !self.streams {
+            // It follows what the guests have been given.
+            self.take_in(filter, at, waker);
+        }
         self.pull(filter, waker)?;
         if self.streams && !self.may_send(filter, at, waker) {
             return Ok(false);
@@ -298,6 +341,13 @@ impl Direction {
             // Here, Envoy accepts a body only if no other follows. The scheduled hook can send it.
             waker.schedule(|| filter.scheduler());
             return Ok(false);
+        }
+        if self.is_held && at != Hook::Scheduled && self.has_foreign(filter) {
+            waker.schedule(|| filter.scheduler());
+            return Ok(false);
+        }
+        if at == Hook::Scheduled {
+            self.set_aside(filter);
         }
         if part == self.buffered() && !self.out.is_empty() {
             // Envoy fails a held message that exceeds its buffer limit.
@@ -316,123 +366,4 @@ impl Direction {
         }
         Ok(true)
     }
-
-    /// Whether this hook can send a guest's writes. If not, [`send_on`](Self::send_on) or another hook does.
-    fn may_send(&mut self, filter: &Filter, at: Hook, waker: &Arc<StreamWaker>) -> bool {
-        if self.ended {
-            // Envoy ends the message after what is sent now.
-            if self.discards {
-                self.drop_left(filter);
-            }
-            return self.discards;
-        }
-        let can_send = matches!(at, Hook::Body { .. }) && self.is_idle && !self.left && !self.discards;
-        if !can_send && (self.discards || !self.out.is_empty()) {
-            waker.schedule(|| filter.scheduler());
-        }
-        can_send
-    }
-
-    fn drop_left(&mut self, filter: &Filter) {
-        if self.left {
-            filter.take_body(self.buffered(), usize::MAX);
-            self.take_leave(filter);
-        }
-    }
-
-    /// Sends what a guest has written, outside of the hooks for the original's pieces.
-    ///
-    /// Envoy sends what it holds only once for each piece that a hook has stopped. So nothing is sent until the guest
-    /// waits for the next piece, or has written a lot. A guest that goes on without waiting continues in a later event.
-    pub(crate) fn send_on(
-        &mut self,
-        filter: &Filter,
-        waker: &Arc<StreamWaker>,
-    ) -> Result<SendResult, BoxError> {
-        self.refill(filter, waker);
-        self.pull(filter, waker)?;
-        if self.discards {
-            self.drop_left(filter);
-            return Ok(SendResult::Ends(self.out.drain(..).collect()));
-        }
-        let written = self.held();
-        let is_due = match &self.stage {
-            _ if self.is_idle => written > 0,
-            Stage::Sending(body) if body.is_here() => written >= MAX_HELD,
-            _ => written >= FLUSH_BYTES,
-        };
-        if !self.is_held || !is_due {
-            return Ok(SendResult::Nothing);
-        }
-        // More of the original would have to be held too.
-        if !self.is_idle && self.feed.as_ref().map_or(0, Feed::unread) > FLUSH_BYTES {
-            return if written >= MAX_HELD { Err(too_much()) } else { Ok(SendResult::Nothing) };
-        }
-        if self.left {
-            // Envoy would send this too.
-            let bytes = filter.take_body(self.buffered(), usize::MAX);
-            if let Some(feed) = &self.feed {
-                feed.push(bytes);
-            }
-            self.take_leave(filter);
-        }
-        let buffered = self.buffered();
-        for bytes in self.out.drain(..) {
-            filter.append_body(buffered, &bytes);
-        }
-        (self.has_begun, self.is_held) = (true, false);
-        if !self.is_idle {
-            waker.schedule(|| filter.scheduler());
-        }
-        Ok(SendResult::Continues)
-    }
-
-    /// The number of bytes written by guests that Envoy doesn't have yet.
-    fn held(&self) -> usize {
-        self.out.iter().map(Bytes::len).sum()
-    }
-
-    /// Takes the available part of the guests' body. A guest that is still writing it runs during this call.
-    fn pull(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> Result<(), BoxError> {
-        let mut held = self.held();
-        let Stage::Sending(body) = &mut self.stage else { return Ok(()) };
-        let wakes = waker.waker();
-        let mut cx = Context::from_waker(&wakes);
-        let began = self.streams.then(Instant::now);
-        self.is_idle = false;
-        while !self.discards {
-            // The hook for the low watermark continues, or the one that sends these bytes.
-            if self.streams && !self.ended && (filter.watermarks.is_full() || held >= MAX_HELD) {
-                return Ok(());
-            }
-            match body.poll_frame(&mut cx) {
-                Poll::Pending => {
-                    self.is_idle = body.is_here();
-                    if self.streams && !waker.arm(|| filter.scheduler()) {
-                        waker.schedule(|| filter.scheduler());
-                    }
-                    return Ok(());
-                }
-                Poll::Ready(None) => self.discards = true,
-                Poll::Ready(Some(Err(error))) => return Err(error),
-                Poll::Ready(Some(Ok(Frame::Data(bytes)))) => {
-                    held += bytes.len();
-                    self.out.push(bytes);
-                }
-                Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => self.wanted = Some(fields),
-            }
-            if self.streams && self.ended && held > MAX_HELD {
-                return Err(too_much());
-            }
-            if began.is_some_and(|began| began.elapsed() >= WRITES_AT_ONCE) {
-                waker.schedule(|| filter.scheduler());
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-}
-
-fn too_much() -> BoxError {
-    format!("a guest writes more than {} MiB that Envoy can't send yet", MAX_HELD >> 20).into()
 }

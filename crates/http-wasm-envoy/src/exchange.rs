@@ -1,28 +1,28 @@
 //! Drives the guests of a stream: calls `handle_request` and `handle_response` of each in order, and handles the
 //! outcome.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::BytesMut;
 use http_wasm_host::{
-    BodyKind, Error, Fields, Frame, Handled, InMemoryHost, Message, Outcome, Pinned, Progress,
-    ResponseStream, StreamEnd,
+    BodyKind, Frame, Handled, InMemoryHost, Message, Outcome, Pinned, ResponseStream, StreamEnd,
 };
 
-use crate::compute::{CallHandle, begin_slice, has_overrun};
 use crate::config::{Behaviour, Config};
+use crate::drive::drive;
 use crate::failure::{self, Failure};
-use crate::filter::Filter;
 use crate::link::Link;
 use crate::live::{HeadLocation, Host, Live};
 use crate::outbound::Outbound;
-use crate::process::{SharedGuest, process};
+use crate::process::SharedGuest;
+use crate::reply::Reply;
+use crate::writers::{Writers, Written};
 
 /// The namespace of the dynamic metadata.
 const METADATA: &str = "http_wasm";
@@ -35,14 +35,20 @@ pub(crate) struct Exchange {
     config: Arc<Config>,
     /// How this request is handled.
     pub(crate) behaviour: Arc<Behaviour>,
-    /// The guests that have passed the request on, in the order of their calls.
+    /// The guests that have passed the request on, in the order of the chain.
     pinned: RefCell<Vec<PinnedGuest>>,
+    /// The guests that are writing the request while it is sent.
+    pub(crate) writers: Writers,
+    /// The response of one of these, which replaces the upstream's.
+    replacement: RefCell<Option<Box<InMemoryHost>>>,
+    /// Whether Envoy has the request, and guests are still writing it. The upstream's response waits for them.
+    pub(crate) is_writing: Cell<bool>,
     /// The guests that are writing the response while it is sent.
-    writing: RefCell<Vec<Writing>>,
+    response_writers: RefCell<Vec<ResponseWriter>>,
 }
 
 /// A guest that is writing the response while it is sent.
-struct Writing {
+struct ResponseWriter {
     guest: Arc<SharedGuest>,
     started: Instant,
     /// The result, once the guest has returned or failed.
@@ -51,7 +57,16 @@ struct Writing {
 
 impl Exchange {
     pub(crate) fn new(link: Rc<Link>, config: Arc<Config>, behaviour: Arc<Behaviour>) -> Rc<Self> {
-        Rc::new(Self { link, config, behaviour, pinned: RefCell::default(), writing: RefCell::default() })
+        Rc::new(Self {
+            link,
+            config,
+            behaviour,
+            pinned: RefCell::default(),
+            writers: Writers::default(),
+            replacement: RefCell::default(),
+            is_writing: Cell::default(),
+            response_writers: RefCell::default(),
+        })
     }
 
     /// Records a guest's call that has ended.
@@ -77,21 +92,62 @@ impl Exchange {
                 _ => Ok(()),
             };
         });
-        self.writing.borrow_mut().push(Writing { guest, started, outcome });
+        self.response_writers.borrow_mut().push(ResponseWriter { guest, started, outcome });
     }
 
     /// Records the calls of guests that have finished writing the response since this was last called.
     pub(crate) fn written(&self) {
-        let mut writing = self.writing.borrow_mut();
-        for ended in writing.extract_if(.., |call| call.outcome.get().is_some()) {
+        let mut writers = self.response_writers.borrow_mut();
+        for ended in writers.extract_if(.., |call| call.outcome.get().is_some()) {
             if let Some(outcome) = ended.outcome.get() {
                 self.called(&ended.guest.name, "response", outcome, ended.started);
             }
         }
     }
 
+    /// Runs the guests that are writing the request. Ready once none is left.
+    pub(crate) fn poll_writers(&self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(written) = ready!(self.writers.poll(cx)) {
+            self.decided(written);
+        }
+        Poll::Ready(())
+    }
+
+    /// Follows the decision of a guest that has written the request.
+    fn decided(&self, Written { guest, index, started, decision }: Written) {
+        let outcome = match &decision {
+            Ok(Outcome::Next(_)) => "next",
+            Ok(Outcome::Respond(_)) => "respond",
+            _ => "failed",
+        };
+        self.called(&guest.name, "request", outcome, started);
+        let response = match decision {
+            Ok(Outcome::Next(pinned)) => {
+                return self.pin(PinnedGuest { guest, index, pinned, has_copies: true });
+            }
+            Ok(Outcome::Respond(host)) => {
+                response_of(host.into_inner().map_or_else(Box::new, |live| live.memory))
+            }
+            Ok(Outcome::Bypassed { error, .. }) => Reply::of_failure(&Failure::Guest(error)),
+            Ok(Outcome::Streams(_)) => unreachable!("a stream ends with a decision"),
+            Err(failure) => Reply::of_failure(&failure),
+        };
+        // It replaces that of everything behind it.
+        self.writers.drop_from(index);
+        let behind: Vec<_> = self.pinned.borrow_mut().extract_if(.., |pinned| pinned.index > index).collect();
+        drop(behind);
+        self.replacement.replace(Some(response));
+    }
+
     fn pin(&self, guest: PinnedGuest) {
-        self.pinned.borrow_mut().push(guest);
+        let mut pinned = self.pinned.borrow_mut();
+        let at = pinned.partition_point(|other| other.index < guest.index);
+        pinned.insert(at, guest);
+    }
+
+    /// Whether no guest has passed the request on.
+    pub(crate) fn has_no_pinned(&self) -> bool {
+        self.pinned.borrow().is_empty()
     }
 
     pub(crate) fn take_pinned(&self) -> Vec<PinnedGuest> {
@@ -110,6 +166,8 @@ pub(crate) enum Done {
         /// Whether a guest is still writing it.
         streams: bool,
     },
+    /// All guests have passed on the request that they have written.
+    Written,
     /// This is sent to the client instead.
     Reply(Reply),
 }
@@ -117,7 +175,11 @@ pub(crate) enum Done {
 /// A guest that has passed the request on.
 pub(crate) struct PinnedGuest {
     guest: Arc<SharedGuest>,
+    /// Its place in the chain.
+    index: usize,
     pinned: Pinned<Host>,
+    /// Whether its host was split, and so has copies that Envoy doesn't need.
+    has_copies: bool,
 }
 
 impl PinnedGuest {
@@ -125,51 +187,13 @@ impl PinnedGuest {
     fn live(&mut self, exchange: &Exchange) -> &mut Live {
         let host = self.pinned.host_mut();
         if host.attached_mut().is_none() {
-            let detached = std::mem::replace(host, Host::detached(InMemoryHost::new("", "")));
-            *host = Host::new(attach(exchange, detached));
+            let detached = std::mem::replace(host, empty_host());
+            *host = Host::new(match detached.into_inner() {
+                Err(copies) if self.has_copies => Live::attach(exchange.link.clone(), copies),
+                other => attached(exchange, other),
+            });
         }
         host.attached_mut().expect("it has just been attached")
-    }
-}
-
-/// A response that doesn't come from the upstream.
-pub(crate) struct Reply {
-    status: u16,
-    headers: Fields,
-    body: Vec<u8>,
-    details: &'static str,
-}
-
-impl Reply {
-    /// The response to a request whose filter failed.
-    pub(crate) fn failed() -> Self {
-        Self { status: 500, headers: Fields::new(), body: Vec::new(), details: "http_wasm_failed" }
-    }
-
-    fn of_guest(mut response: Box<InMemoryHost>) -> Self {
-        let (body, _) = response.response.take_body();
-        let headers = std::mem::take(&mut response.response.headers);
-        Self { status: response.status, headers, body, details: "http_wasm_reply" }
-    }
-
-    /// The response to a request whose guest failed closed.
-    fn of_failure(failure: &Failure) -> Box<InMemoryHost> {
-        failure.log();
-        let mut response = Box::new(InMemoryHost::new("", ""));
-        response.status = failure.status();
-        if let Some(seconds) = failure.retry_after() {
-            response.response.headers.set(b"retry-after", seconds.to_string().as_bytes());
-        }
-        response
-    }
-
-    /// Passes the response to Envoy, which may destroy the stream meanwhile.
-    pub(crate) fn send(mut self, filter: &Filter, is_grpc: bool) {
-        if is_grpc && !self.headers.contains(b"grpc-status") {
-            let status = failure::grpc_status(self.status);
-            self.headers.set(b"grpc-status", status.to_string().as_bytes());
-        }
-        filter.send_response(self.status, &self.headers, &self.body, self.details.as_bytes());
     }
 }
 
@@ -177,21 +201,31 @@ impl Reply {
 pub(crate) fn requested(exchange: Rc<Exchange>, message: Message) -> Task {
     Box::pin(async move {
         let mut message = message;
-        for guest in &exchange.behaviour.chain {
+        for (index, guest) in exchange.behaviour.chain.iter().enumerate() {
             let started = Instant::now();
             let host = Host::new(Live::new(exchange.link.clone(), message));
-            let called = drive(guest.guest.handle_request(host)).await;
-            let outcome = match &called {
-                Ok(Outcome::Next(_) | Outcome::Streams(_)) => "next",
-                Ok(Outcome::Respond(_)) => "respond",
-                Ok(Outcome::Bypassed { .. }) => "failed_open",
-                Err(_) => "failed",
+            let called = drive(guest.guest.handle_request(host));
+            let Some(called) = beside_writers(&exchange, called).await else {
+                return answered(&exchange, None).await;
             };
-            exchange.called(&guest.name, "request", outcome, started);
+            let outcome = match &called {
+                Ok(Outcome::Streams(_)) => None,
+                Ok(Outcome::Next(_)) => Some("next"),
+                Ok(Outcome::Respond(_)) => Some("respond"),
+                Ok(Outcome::Bypassed { .. }) => Some("failed_open"),
+                Err(_) => Some("failed"),
+            };
+            if let Some(outcome) = outcome {
+                exchange.called(&guest.name, "request", outcome, started);
+            }
             message = match called {
-                Ok(Outcome::Streams(_)) => unreachable!("this host can't split requests"),
+                Ok(Outcome::Streams(mut stream)) => {
+                    let host = std::mem::replace(stream.host_mut(), empty_host());
+                    exchange.writers.add(guest.clone(), index, started, stream);
+                    take_body(&mut attach(&exchange, host).memory.request)
+                }
                 Ok(Outcome::Next(pinned)) => {
-                    let mut pinned = PinnedGuest { guest: guest.clone(), pinned };
+                    let mut pinned = PinnedGuest { guest: guest.clone(), index, pinned, has_copies: false };
                     let reads_request = pinned.pinned.reads_request();
                     let live = pinned.live(&exchange);
                     if reads_request {
@@ -202,23 +236,51 @@ pub(crate) fn requested(exchange: Rc<Exchange>, message: Message) -> Task {
                     next
                 }
                 Ok(Outcome::Respond(host)) => {
-                    let response = attach(&exchange, host).memory;
-                    return answered(&exchange, response).await;
+                    let response = response_of(attach(&exchange, host).memory);
+                    return answered(&exchange, Some(response)).await;
                 }
                 Ok(Outcome::Bypassed { host, error }) => {
                     failure::log_bypassed(&error);
                     take_body(&mut attach(&exchange, host).memory.request)
                 }
-                Err(failure) => return answered(&exchange, Reply::of_failure(&failure)).await,
+                Err(failure) => return answered(&exchange, Some(Reply::of_failure(&failure))).await,
             };
         }
-        Done::Goes { body: message, streams: false }
+        Done::Goes { body: message, streams: !exchange.writers.is_empty() }
     })
 }
 
-/// Calls `handle_response` of the guests that have passed the request on, in reverse order.
-pub(crate) fn responded(exchange: Rc<Exchange>, mut pinned: Vec<PinnedGuest>, message: Message) -> Task {
+/// Waits until guests have written the request that Envoy already has.
+pub(crate) fn written(exchange: Rc<Exchange>) -> Task {
     Box::pin(async move {
+        poll_fn(|cx| exchange.poll_writers(cx)).await;
+        if exchange.replacement.borrow().is_none() {
+            return Done::Written;
+        }
+        answered(&exchange, None).await
+    })
+}
+
+/// Waits for a guest's call, and runs the guests that are writing its request. Returns `None` if one of these doesn't
+/// pass it on.
+async fn beside_writers<T>(exchange: &Exchange, call: impl Future<Output = T>) -> Option<T> {
+    let mut call = pin!(call);
+    poll_fn(|cx| {
+        let _none_left = exchange.poll_writers(cx);
+        match exchange.replacement.borrow().is_some() {
+            true => Poll::Ready(None),
+            false => call.as_mut().poll(cx).map(Some),
+        }
+    })
+    .await
+}
+
+/// Calls `handle_response` of the guests that have passed the request on, in reverse order.
+pub(crate) fn responded(exchange: Rc<Exchange>, message: Message) -> Task {
+    Box::pin(async move {
+        // It is polled again when that changes.
+        poll_fn(|_| if exchange.is_writing.get() { Poll::Pending } else { Poll::Ready(()) }).await;
+        let mut pinned = exchange.take_pinned();
         let (mut message, mut streams) = (message, false);
         while let Some(guest) = pinned.pop() {
             match respond(&exchange, guest, HeadLocation::Envoy, |memory| memory.response = message).await {
@@ -233,10 +295,13 @@ pub(crate) fn responded(exchange: Rc<Exchange>, mut pinned: Vec<PinnedGuest>, me
     })
 }
 
-/// Passes a response made in place of the upstream's back through the guests that have seen the request.
-async fn answered(exchange: &Exchange, response: Box<InMemoryHost>) -> Done {
+/// Passes a response made in place of the upstream's back through the guests that have seen the request, once those
+/// that are writing it have returned. If one of them responds too, its response is passed back instead.
+async fn answered(exchange: &Exchange, response: Option<Box<InMemoryHost>>) -> Done {
+    poll_fn(|cx| exchange.poll_writers(cx)).await;
+    let response = exchange.replacement.take().or(response);
     let pinned = exchange.take_pinned();
-    replaced(exchange, pinned, response).await
+    replaced(exchange, pinned, response.unwrap_or_else(|| Box::new(InMemoryHost::new("", "")))).await
 }
 
 /// Passes a response that Envoy doesn't have yet through the remaining guests.
@@ -262,7 +327,7 @@ async fn replaced(
 
 /// Waits until a guest has written a complete response, since Envoy only accepts complete responses of guests.
 async fn whole(mut memory: Box<InMemoryHost>) -> Result<Box<InMemoryHost>, Failure> {
-    let mut outbound = Outbound::new(BodyKind::Response, take_body(&mut memory.response));
+    let mut outbound = Outbound::new(BodyKind::Response, take_body(&mut memory.response), None);
     let mut body = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| outbound.poll_frame(cx)).await {
         if let Frame::Data(bytes) = frame.map_err(Failure::Streamed)? {
@@ -291,7 +356,7 @@ async fn respond(
     let live = guest.live(exchange);
     live.response = place;
     put(&mut live.memory);
-    let PinnedGuest { guest, pinned } = guest;
+    let PinnedGuest { guest, pinned, .. } = guest;
     let called = drive(pinned.handle_response()).await;
     let outcome = match &called {
         Ok(Handled { error: None, .. }) => "handled",
@@ -312,7 +377,11 @@ async fn respond(
 
 /// Attaches a host to the stream, and applies the changes made to its copies.
 fn attach(exchange: &Exchange, host: Host) -> Live {
-    match host.into_inner() {
+    attached(exchange, host.into_inner())
+}
+
+fn attached(exchange: &Exchange, host: Result<Live, InMemoryHost>) -> Live {
+    match host {
         Ok(live) => live,
         Err(memory) => {
             exchange.link.attached(&memory);
@@ -321,53 +390,20 @@ fn attach(exchange: &Exchange, host: Host) -> Live {
     }
 }
 
+/// Takes a host's place while it is elsewhere.
+fn empty_host() -> Host {
+    Host::detached(InMemoryHost::new("", ""))
+}
+
+/// Drops the request, whose body another guest may still be writing.
+fn response_of(mut memory: Box<InMemoryHost>) -> Box<InMemoryHost> {
+    memory.request = Message::default();
+    memory
+}
+
 /// Takes the message's body for the next guest. The headers stay.
 fn take_body(message: &mut Message) -> Message {
     let mut taken = std::mem::take(message);
     message.headers = std::mem::take(&mut taken.headers);
     taken
-}
-
-/// Waits for a guest's call: on the worker until the call has used up a time slice, then on the threads for long
-/// computations.
-async fn drive<T: Send + 'static>(progress: Progress<Result<T, Error>>) -> Result<T, Failure> {
-    let mut call = match progress.done() {
-        Ok(result) => return result.map_err(Failure::Guest),
-        Err(progress) => Call::Here(progress),
-    };
-    poll_fn(move |cx| call.poll(cx)).await
-}
-
-enum Call<T> {
-    Here(Progress<Result<T, Error>>),
-    Elsewhere(CallHandle<Result<T, Error>>),
-    /// While it moves to the other threads.
-    Between,
-}
-
-impl<T: Send + 'static> Call<T> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Failure>> {
-        if let Self::Here(progress) = self {
-            begin_slice();
-            if let Poll::Ready(result) = Pin::new(progress).poll(cx) {
-                return Poll::Ready(result.map_err(Failure::Guest));
-            }
-            if !has_overrun() {
-                return Poll::Pending;
-            }
-            if let Self::Here(progress) = std::mem::replace(self, Self::Between) {
-                match process().threads.run(progress) {
-                    Some(remote) => *self = Self::Elsewhere(remote),
-                    None => return Poll::Ready(Err(Failure::Busy)),
-                }
-            }
-        }
-        match self {
-            Self::Elsewhere(remote) => Pin::new(remote).poll(cx).map(|result| match result {
-                Some(result) => result.map_err(Failure::Guest),
-                None => Err(Failure::Panicked),
-            }),
-            Self::Here(_) | Self::Between => Poll::Pending,
-        }
-    }
 }

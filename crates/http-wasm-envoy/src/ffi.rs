@@ -212,6 +212,7 @@ callbacks! {
         http_send_response_data: fn(FilterPtr, Buf, bool);
         http_filter_config_define_histogram: fn(ConfigPtr, Buf, *const Buf, usize, *mut usize) -> u32;
         http_filter_record_histogram_value: fn(FilterPtr, usize, *const Buf, usize, u64) -> u32;
+        http_get_header_values: fn();
         log_v2: fn();
     }
 }
@@ -223,6 +224,13 @@ impl Callbacks {
             && self.http_set_buffer_limit.is_some()
             && self.http_filter_reset_stream.is_some()
             && self.http_send_response_data.is_some()
+    }
+
+    /// Whether the same is possible for requests. Envoy 1.38 remembers whether a message may be continued in one flag
+    /// for both directions, so that a request that goes on would keep the response held. Of the functions that 1.39 has
+    /// added, this one tells the two apart.
+    pub(crate) fn can_stream_requests(&self) -> bool {
+        self.can_stream() && self.http_get_header_values.is_some()
     }
 }
 

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 
 use bytes::{Bytes, BytesMut};
-use http_wasm_host::Fields;
+use http_wasm_host::{BodyKind, Fields};
 
 use crate::ffi::{Attribute, BodyPart, Buf, Callbacks, FilterPtr, Header, Map, NotSend, callbacks};
 use crate::wake::Scheduler;
@@ -204,17 +204,17 @@ impl Filter {
         }
     }
 
-    /// Sets Envoy's buffer limit for a response that guests may stream, which determines whether Envoy continues to
-    /// read from the upstream.
+    /// Sets Envoy's buffer limit for a message that guests may stream, which determines whether Envoy continues to read
+    /// it.
     ///
-    /// Envoy stops reading when the bytes that a filter has left in its buffer exceed the limit, and fails a response
+    /// Envoy stops reading when the bytes that a filter has left in its buffer exceed the limit, and fails a message
     /// whose last piece exceeds it. So the limit is unreachable while nothing is left, and minimal otherwise. Envoy may
     /// call the watermark hooks during this call.
-    pub(crate) fn pace(&self, pace: Pace) {
+    pub(crate) fn pace(&self, kind: BodyKind, pace: Pace) {
         let Some((envoy, ptr)) = self.live() else { return };
         if let (Some(get), Some(set)) = (envoy.http_get_buffer_limit, envoy.http_set_buffer_limit) {
             // SAFETY: the stream is alive.
-            let limit = self.watermarks.limit_for(pace, || unsafe { get(ptr) });
+            let limit = self.watermarks.limit_for(kind, pace, || unsafe { get(ptr) });
             // SAFETY: as above.
             unsafe { set(ptr, limit) };
         }

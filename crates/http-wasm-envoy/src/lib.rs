@@ -6,6 +6,7 @@
 mod compute;
 mod config;
 mod direction;
+mod drive;
 mod exchange;
 mod failure;
 mod ffi;
@@ -19,11 +20,13 @@ mod log;
 mod outbound;
 mod process;
 mod proto;
+mod reply;
 mod route_count;
 mod stacks;
 mod stats;
 mod stream;
 mod wake;
 mod watermarks;
+mod writers;
 
 pub use self::ffi::{OPTIONAL_CALLBACKS, REQUIRED_CALLBACKS};

@@ -132,6 +132,7 @@ impl LocalHost for Live {
     // Envoy declares the length of responses that it gets as a whole.
     const SENDER_DECLARES_LENGTH: bool = true;
     const STREAMS: bool = true;
+    const STREAMS_REQUESTS: bool = true;
 
     fn save_head(&self, message: BodyKind) -> Self::Head {
         if self.location(message) == HeadLocation::Memory {
@@ -301,5 +302,11 @@ impl LocalHost for Live {
         }
         let memory = Box::new(self.memory.split_response()?);
         Some(Self { link: self.link.clone(), request: HeadLocation::Memory, response: location, memory })
+    }
+    fn split_request(&mut self) -> Option<Self> {
+        let location = self.request;
+        self.save_request();
+        let memory = Box::new(self.memory.split_request()?);
+        Some(Self { link: self.link.clone(), request: location, response: HeadLocation::Memory, memory })
     }
 }

@@ -3,18 +3,28 @@
 use std::future::poll_fn;
 use std::mem::replace;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use http_wasm_host::{BodyKind, BoxError, Frame, InMemoryHost, LocalHost as _, Message};
 
 use crate::compute::{CallHandle, begin_slice, has_overrun};
+use crate::exchange::Exchange;
 use crate::process::process;
+use crate::wake::StreamWaker;
 
 /// A body produced by guests. Guests that stream are still writing it: they run while it is polled.
 pub(crate) struct Outbound {
     kind: BodyKind,
     place: Place,
+    /// The exchange of guests that write a request: they don't run when its body is polled.
+    writing: Option<Rc<Exchange>>,
+    /// Whether the guests have something to do, but others on this worker are to get their turn first.
+    is_busy: bool,
 }
+
+/// How many times guests that write a request for each other are polled at once.
+const TURNS: usize = 64;
 
 enum Place {
     Here(Box<InMemoryHost>),
@@ -27,16 +37,40 @@ enum Place {
 type Next = Option<Result<Frame, BoxError>>;
 
 impl Outbound {
-    pub(crate) fn new(kind: BodyKind, body: Message) -> Self {
+    /// A body for Envoy, or for a host that holds it. `writing` is the exchange of guests that write a request.
+    pub(crate) fn new(kind: BodyKind, body: Message, writing: Option<Rc<Exchange>>) -> Self {
         let mut host = Box::new(InMemoryHost::new("", ""));
         match kind {
             BodyKind::Request => host.request = body,
             BodyKind::Response => host.response = body,
         }
-        Self { kind, place: Place::Here(host) }
+        Self { kind, place: Place::Here(host), writing, is_busy: false }
     }
 
-    /// Returns the next frame. A guest that is writing it runs on this thread until it has used up a time slice.
+    /// Returns the next frame, and runs the guests that are writing it, which `waker` wakes.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>, waker: &StreamWaker) -> Poll<Next> {
+        self.is_busy = false;
+        let Some(writing) = self.writing.clone() else { return self.poll_frame(cx) };
+        for _ in 0..TURNS {
+            if let frame @ Poll::Ready(_) = self.poll_frame(cx) {
+                return frame;
+            }
+            // This has told the guest to write more. What else has woken it is polled now too.
+            waker.take();
+            let _none_left = writing.poll_writers(cx);
+            if let frame @ Poll::Ready(_) = self.poll_frame(cx) {
+                return frame;
+            }
+            if !waker.take() {
+                return Poll::Pending;
+            }
+        }
+        self.is_busy = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Returns the next frame. A guest that is writing a response runs on this thread until it has used up a time slice.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         if let Place::Here(host) = &mut self.place {
             begin_slice();
@@ -57,9 +91,15 @@ impl Outbound {
         Poll::Ready(next)
     }
 
-    /// Whether the body is on this thread.
+    /// Whether the guests that write the body run on this thread.
     pub(crate) fn is_here(&self) -> bool {
-        matches!(self.place, Place::Here(_))
+        let writers = self.writing.as_ref().is_none_or(|exchange| exchange.writers.are_here());
+        writers && matches!(self.place, Place::Here(_))
+    }
+
+    /// Whether a body that isn't ready waits for more of the original.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_here() && !self.is_busy
     }
 
     /// Moves the body to the threads for long computations, unless they already have too many calls.

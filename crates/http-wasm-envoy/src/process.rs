@@ -9,7 +9,7 @@ use http_wasm_gateway::{PreparedGuest, config};
 use http_wasm_host::{Engine, Guest, LoadError};
 
 use crate::compute::Threads;
-use crate::ffi::callbacks;
+use crate::ffi::{Callbacks, callbacks};
 use crate::live::Host;
 use crate::stacks::Stacks;
 
@@ -29,8 +29,10 @@ type Loaded = (String, [u8; 32]);
 pub(crate) struct SharedGuest {
     pub(crate) name: String,
     pub(crate) guest: Guest<Host>,
+    /// Whether the guest may write requests while they are sent.
+    pub(crate) streams_requests: bool,
     /// Whether the guest may write responses while they are sent.
-    pub(crate) streams: bool,
+    pub(crate) streams_responses: bool,
 }
 
 /// The directories in which configurations may name files, separated by colons.
@@ -151,8 +153,13 @@ impl Process {
     /// # Errors
     /// The reason why it can't be loaded.
     pub(crate) fn guest(&self, name: &str, settings: &config::Guest) -> Result<Arc<SharedGuest>, String> {
-        let streams = settings.stream != config::Stream::Off;
-        if streams && !callbacks().is_some_and(|callbacks| callbacks.can_stream()) {
+        use config::Stream;
+        let streams_requests = matches!(settings.stream, Stream::Request | Stream::Both);
+        let streams_responses = matches!(settings.stream, Stream::Response | Stream::Both);
+        if streams_requests && !callbacks().is_some_and(Callbacks::can_stream_requests) {
+            return Err(format!("guest {name}: `stream` requires Envoy 1.39 or later for requests"));
+        }
+        if streams_responses && !callbacks().is_some_and(Callbacks::can_stream) {
             return Err(format!("guest {name}: `stream` requires Envoy 1.38 or later"));
         }
         let PreparedGuest { builder, bytes, made_of } = PreparedGuest::read(&self.engine, name, settings)?;
@@ -163,7 +170,8 @@ impl Process {
             return Ok(guest);
         }
         let guest = builder.load(&bytes).map_err(|error: LoadError| error.to_string())?;
-        let shared = Arc::new(SharedGuest { name: name.to_owned(), guest, streams });
+        let shared =
+            Arc::new(SharedGuest { name: name.to_owned(), guest, streams_requests, streams_responses });
         guests.retain(|_, guest| guest.strong_count() > 0);
         guests.insert(key, Arc::downgrade(&shared));
         Ok(shared)

@@ -1,5 +1,7 @@
 //! An Envoy stream: its hooks drive the guests' calls and move bodies between Envoy and the guests.
 
+mod writing;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,12 +10,13 @@ use std::task::{Context, Poll};
 use http_wasm_host::{BodyKind, BoxError, Message, is_bodyless};
 
 use crate::config::Config;
-use crate::direction::{Direction, Hook, SendResult, Stage};
-use crate::exchange::{self, Done, Exchange, Reply, Task};
+use crate::direction::{Direction, Hook, SendResult, Stage, TooMuch};
+use crate::exchange::{self, Done, Exchange, Task};
 use crate::ffi::{BodyPart, BodyStatus, HeadersStatus, Map, TrailersStatus};
 use crate::filter::Filter;
 use crate::heads::RequestFacts;
 use crate::link::Link;
+use crate::reply::Reply;
 use crate::wake::StreamWaker;
 
 /// An Envoy stream.
@@ -29,8 +32,10 @@ pub(crate) struct Stream {
     exchange: RefCell<Option<Rc<Exchange>>>,
     request: RefCell<Direction>,
     response: RefCell<Direction>,
-    /// The guests' call that is in progress.
-    task: RefCell<Option<(BodyKind, Task)>>,
+    /// The guests' calls for the request that are in progress.
+    request_task: RefCell<Option<Task>>,
+    /// The same for the response. It waits for guests that write a request that Envoy already has.
+    response_task: RefCell<Option<Task>>,
     reply: RefCell<Option<Reply>>,
     grpc: Cell<bool>,
     failed: Cell<bool>,
@@ -38,6 +43,10 @@ pub(crate) struct Stream {
     streams: Cell<bool>,
     /// Whether this filter ends the response.
     ends: Cell<bool>,
+    /// Whether guests have written all of a request, and Envoy gets the rest of it from the current hook.
+    is_written: Cell<bool>,
+    /// Whether the rest of a request that guests write can't be sent.
+    is_cut: Cell<bool>,
 }
 
 /// How many times one hook polls a call that wakes itself before the worker's other streams get their turn.
@@ -52,12 +61,15 @@ impl Stream {
             exchange: RefCell::default(),
             request: RefCell::new(Direction::new(BodyKind::Request)),
             response: RefCell::new(Direction::new(BodyKind::Response)),
-            task: RefCell::default(),
+            request_task: RefCell::default(),
+            response_task: RefCell::default(),
             reply: RefCell::default(),
             grpc: Cell::default(),
             failed: Cell::default(),
             streams: Cell::default(),
             ends: Cell::default(),
+            is_written: Cell::default(),
+            is_cut: Cell::default(),
         })
     }
 
@@ -84,9 +96,10 @@ impl Stream {
         let facts = RequestFacts::of(self.filter());
         self.grpc.set(facts.is_grpc);
         self.link.method_is(facts.method.unwrap_or_default());
-        let message = self.request.borrow_mut().begin(self.filter(), end || facts.is_tunnel, false);
+        let may_stream = exchange.behaviour.chain.iter().any(|guest| guest.streams_requests);
+        let message = self.request.borrow_mut().begin(self.filter(), end || facts.is_tunnel, may_stream);
         let task = exchange::requested(exchange, message);
-        self.task.replace(Some((BodyKind::Request, task)));
+        self.request_task.replace(Some(task));
         match self.step(BodyKind::Request, Hook::Headers { end }) {
             true => HeadersStatus::Continue,
             false => HeadersStatus::StopIteration,
@@ -94,29 +107,38 @@ impl Stream {
     }
 
     pub(crate) fn response_headers(&self, end: bool) -> HeadersStatus {
-        // Envoy or an earlier filter has responded while the request is still here: stop its guest.
-        if self.task.borrow().as_ref().is_some_and(|(kind, _)| *kind == BodyKind::Request) {
-            let task = self.task.take();
-            drop(task);
-            self.request.borrow_mut().stage = Stage::Answered;
-        }
         let exchange = self.exchange.borrow().clone();
+        let waits = self.is_writing();
+        if !waits {
+            // If Envoy or an earlier filter has responded while the request is still here, its guests are stopped.
+            let task = self.request_task.take();
+            if task.is_some() {
+                drop(task);
+                self.request.borrow_mut().stage = Stage::Answered;
+                self.drop_writers();
+            }
+        }
         let Some(exchange) = exchange else { return HeadersStatus::Continue };
-        let pinned = exchange.take_pinned();
-        if pinned.is_empty() {
+        let task = self.response_task.take();
+        drop(task);
+        if !waits && exchange.has_no_pinned() {
             // Envoy's own response replaces one that guests are still handling.
-            let task = self.task.take();
-            drop(task);
             let replaced = self.response.replace(Direction::new(BodyKind::Response));
             drop(replaced);
             return HeadersStatus::Continue;
         }
         self.link.has_response();
-        let may_stream = exchange.behaviour.chain.iter().any(|guest| guest.streams);
+        let may_stream = exchange.behaviour.chain.iter().any(|guest| guest.streams_responses);
         let ended = end || is_upgraded(&self.link);
-        let message = self.response.borrow_mut().begin(self.filter(), ended, may_stream);
-        let task = exchange::responded(exchange, pinned, message);
-        self.task.replace(Some((BodyKind::Response, task)));
+        let mut response = self.response.borrow_mut();
+        let message = response.begin(self.filter(), ended, may_stream);
+        response.waits = waits;
+        drop(response);
+        if waits {
+            exchange.writers.answered();
+        }
+        let task = exchange::responded(exchange, message);
+        self.response_task.replace(Some(task));
         match self.step(BodyKind::Response, Hook::Headers { end }) {
             true => HeadersStatus::Continue,
             false => HeadersStatus::StopIteration,
@@ -147,18 +169,25 @@ impl Stream {
     /// Continues what was waiting for a wake-up.
     pub(crate) fn scheduled(&self) {
         self.waker.scheduled();
+        if self.is_written.take() {
+            self.request.borrow_mut().pace_normally(self.filter());
+        }
         for kind in [BodyKind::Request, BodyKind::Response] {
             let (held, streams) = {
                 let direction = self.direction(kind).borrow();
                 (direction.is_held, direction.is_streaming())
             };
             if streams {
-                self.send_on();
-            } else if held && self.step(kind, Hook::Scheduled) {
-                self.direction(kind).borrow_mut().is_held = false;
-                match kind {
-                    BodyKind::Request => self.filter().continue_decoding(),
-                    BodyKind::Response => self.filter().continue_encoding(),
+                self.send_on(kind);
+            } else if held {
+                if self.step(kind, Hook::Scheduled) {
+                    self.direction(kind).borrow_mut().is_held = false;
+                    self.continue_message(kind);
+                }
+            } else if kind == BodyKind::Request && self.is_writing() {
+                self.work(kind, Hook::Scheduled);
+                if !self.send_reply() {
+                    self.settle_request();
                 }
             }
             if self.filter().has_ended() {
@@ -187,8 +216,8 @@ impl Stream {
         self.waker.disarm();
         let Some(exchange) = self.exchange.take() else { return };
         // Dropping these lets guests clean up, so nothing may be borrowed.
-        let task = self.task.take();
-        drop(task);
+        self.drop_tasks();
+        exchange.writers.drop_from(0);
         let pinned = exchange.take_pinned();
         drop(pinned);
         self.request.replace(Direction::new(BodyKind::Request));
@@ -201,8 +230,7 @@ impl Stream {
         if self.failed.replace(true) {
             return;
         }
-        let task = self.task.take();
-        drop(task);
+        self.drop_tasks();
         for kind in [BodyKind::Request, BodyKind::Response] {
             if let Ok(mut direction) = self.direction(kind).try_borrow_mut() {
                 direction.stage = Stage::Answered;
@@ -226,22 +254,51 @@ impl Stream {
         }
     }
 
+    fn task(&self, kind: BodyKind) -> &RefCell<Option<Task>> {
+        match kind {
+            BodyKind::Request => &self.request_task,
+            BodyKind::Response => &self.response_task,
+        }
+    }
+
+    fn drop_tasks(&self) {
+        let tasks = (self.request_task.take(), self.response_task.take());
+        drop(tasks);
+        self.drop_writers();
+    }
+
+    fn continue_message(&self, kind: BodyKind) {
+        match kind {
+            BodyKind::Request => self.filter().continue_decoding(),
+            BodyKind::Response => self.filter().continue_encoding(),
+        }
+        if !self.filter().has_ended() {
+            self.direction(kind).borrow_mut().passed_on(self.filter());
+        }
+    }
+
     /// Sends what a guest has written since, outside of the hooks for the original's pieces.
-    fn send_on(&self) {
-        let sent = self.response.borrow_mut().send_on(self.filter(), &self.waker);
+    fn send_on(&self, kind: BodyKind) {
+        let sent = self.direction(kind).borrow_mut().send_on(self.filter(), &self.waker);
         self.record_written();
+        let sent = sent.unwrap_or_else(|error| {
+            self.break_off(kind, &error);
+            SendResult::Nothing
+        });
+        self.work_on_written(kind, Hook::Scheduled);
+        if self.send_reply() {
+            return;
+        }
         match sent {
-            Ok(SendResult::Nothing) => {}
-            Ok(SendResult::Continues) => self.filter().continue_encoding(),
-            Ok(SendResult::Ends(last)) => {
+            SendResult::Nothing => {}
+            SendResult::Continues => {
+                self.continue_message(kind);
+            }
+            SendResult::Ends(last) => {
                 let stage = std::mem::replace(&mut self.response.borrow_mut().stage, Stage::Answered);
                 drop(stage);
                 self.ends.set(true);
                 self.filter().end_response(&last.concat());
-            }
-            Err(error) => {
-                self.break_off(BodyKind::Response, &error);
-                self.send_reply();
             }
         }
     }
@@ -249,6 +306,15 @@ impl Stream {
     /// Aborts a message that can't be sent completely.
     fn break_off(&self, kind: BodyKind, error: &BoxError) {
         tracing::info!("{error}; the message is aborted");
+        if kind == BodyKind::Request && self.is_writing() {
+            // The client gets the response of the guest that has ended the request like this, if that is the reason.
+            self.is_cut.set(true);
+            self.stop_request();
+            if error.is::<TooMuch>() {
+                self.reply.replace(Some(Reply::failed()));
+            }
+            return;
+        }
         let (is_held, has_begun) = {
             let direction = self.direction(kind).borrow();
             (direction.is_held, direction.has_begun())
@@ -274,13 +340,14 @@ impl Stream {
     /// Makes as much progress as possible. Returns whether Envoy may continue the message.
     fn step(&self, kind: BodyKind, at: Hook) -> bool {
         self.direction(kind).borrow_mut().take_in(self.filter(), at, &self.waker);
-        self.work(kind);
+        self.work(kind, at);
         let goes = self.direction(kind).borrow_mut().send(self.filter(), at, &self.waker);
         self.record_written();
         let goes = goes.unwrap_or_else(|error| {
             self.break_off(kind, &error);
             false
         });
+        self.work_on_written(kind, at);
         if at != Hook::Scheduled {
             self.direction(kind).borrow_mut().is_held = !goes;
         }
@@ -290,6 +357,7 @@ impl Stream {
     /// Sends the response that replaces the upstream's, if any.
     fn send_reply(&self) -> bool {
         let Some(reply) = self.reply.take() else { return false };
+        self.drop_tasks();
         for direction in [&self.request, &self.response] {
             let mut direction = direction.borrow_mut();
             direction.is_held = false;
@@ -303,9 +371,9 @@ impl Stream {
     }
 
     /// Polls the guests' call for `kind`, if there is one.
-    fn work(&self, kind: BodyKind) {
+    fn work(&self, kind: BodyKind, at: Hook) {
         for _ in 0..POLLS_AT_ONCE {
-            let task = self.task.take_task(kind);
+            let task = self.task(kind).take();
             let Some(mut task) = task else { return };
             self.waker.take();
             let waker = self.waker.waker();
@@ -315,8 +383,8 @@ impl Stream {
                     return self.done(kind, done);
                 }
                 Poll::Pending => {
-                    self.task.replace(Some((kind, task)));
-                    let refilled = self.direction(kind).borrow_mut().refill(self.filter(), &self.waker);
+                    self.task(kind).replace(Some(task));
+                    let refilled = self.direction(kind).borrow_mut().refill(self.filter(), at, &self.waker);
                     if !refilled && self.waker.arm(|| self.filter().scheduler()) {
                         return;
                     }
@@ -336,31 +404,25 @@ impl Stream {
                 }
                 // If guests have set a status that allows no body, the body is dropped as it arrives.
                 let is_bodyless = kind == BodyKind::Response && is_bodyless(self.link.status());
-                self.streams.set(streams);
+                let writing = (kind == BodyKind::Request && streams).then(|| self.begin_writing()).flatten();
+                self.streams.set(streams && kind == BodyKind::Response);
                 let mut direction = self.direction(kind).borrow_mut();
                 if is_bodyless && direction.has_body() {
                     // HTTP/2 clients compare the length with the body, which is now empty.
                     self.filter().remove_header(Map::Response, b"content-length");
-                    direction.goes(self.filter(), Message::default(), false);
+                    direction.goes(self.filter(), Message::default(), false, None);
                 } else {
-                    direction.goes(self.filter(), message, streams);
+                    direction.goes(self.filter(), message, streams, writing);
                 }
             }
+            Done::Written if self.is_cut.get() => {
+                self.reply.replace(Some(Reply::failed()));
+            }
+            Done::Written => {}
             Done::Reply(reply) => {
                 self.reply.replace(Some(reply));
             }
         }
-    }
-}
-
-/// Takes the task of one direction out of its cell.
-trait TakeTask {
-    fn take_task(&self, kind: BodyKind) -> Option<Task>;
-}
-
-impl TakeTask for RefCell<Option<(BodyKind, Task)>> {
-    fn take_task(&self, kind: BodyKind) -> Option<Task> {
-        self.borrow_mut().take_if(|(of, _)| *of == kind).map(|(_, task)| task)
     }
 }
 

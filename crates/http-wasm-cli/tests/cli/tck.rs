@@ -120,7 +120,10 @@ fn a_guest_is_tested_and_skips_what_it_is_not_capable_of() {
     let output = tested(&incapable, "limits/get-uri/*");
     let table = text(&output.stdout);
     assert!(output.status.success() && skipped(&output) == 8, "{table}");
-    assert!(table.contains("the guest doesn't support this: the case reads a value into a buffer"), "{table}");
+    assert!(
+        table.contains("the guest doesn't support this: the case reads a value into a buffer"),
+        "{table}"
+    );
     // The variants have other exports, or do something at start-up.
     let table = text(&tested(&wat, "start/initialize/runs").stdout);
     assert!(table.contains("needs the variant `initialize` of the kit's own guest"), "{table}");

@@ -102,3 +102,26 @@ fn an_upload_that_no_guest_reads_streams_through() {
     assert_eq!(envoy.post("/", &body).status(), 200);
     assert_eq!(upstream.got().pop().unwrap().body.len(), body.len(), "more than Envoy would buffer");
 }
+
+#[test]
+fn a_body_that_arrives_while_a_guest_computes_stays_in_order() {
+    let Some(program) = program() else { return };
+    let body: Vec<u8> = (0..5 << 20).map(|at| (at % 251) as u8).collect();
+    let response = body.clone();
+    let upstream = Upstream::start(move |_| {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", response.len());
+        [head.as_bytes(), &response].concat()
+    });
+    // This runs on a thread of the module, and reads nothing.
+    let computes = "(global.set $n (i32.const 0))
+        (loop $l (global.set $n (i32.add (global.get $n) (i32.const 1)))
+          (br_if $l (i32.lt_u (global.get $n) (i32.const 200000000))))";
+    let computes = Wat::new().on_request(computes, &[]).on_response(computes, &[]);
+    let envoy = Settings::new(upstream.addr)
+        .route("/", &computes, r#""limits": {"deadline": "60s"}"#)
+        .start(&program);
+    let got = envoy.post("/", &body);
+    assert!(upstream.got().pop().unwrap().body == body, "the request differs");
+    assert_eq!((got.status(), got.is_cut), (200, false));
+    assert!(got.body == body, "the response differs");
+}

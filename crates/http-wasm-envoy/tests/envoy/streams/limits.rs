@@ -8,7 +8,7 @@ use super::{STREAM, buffered, flipped, flips, open, program, with_versions};
 use crate::support::{Envoy, Http2Upstream, LiveUpstream, Outgoing, Receiver, Settings, Upstream, Wat};
 
 /// The resident memory of a process in bytes.
-fn resident(pid: u32) -> u64 {
+pub(super) fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024

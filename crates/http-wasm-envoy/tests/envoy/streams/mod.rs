@@ -1,6 +1,7 @@
 //! Guests that rewrite a response while it is sent.
 
 mod limits;
+mod requests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,12 +16,12 @@ use crate::support::{
 /// The settings of a guest that streams.
 const STREAM: &str = r#""stream": "response", "allow": ["undeclared-stream"]"#;
 
-/// Flips the case of each letter of the response, piece by piece. Before each piece it runs `code`.
-fn flips(code: &str) -> Wat {
-    let flip = format!(
+/// Code that flips the case of each letter of a message, piece by piece. Before each piece it runs `code`.
+fn flip(message: usize, code: &str) -> String {
+    format!(
         "(local $read i64) (local $at i32) (local $end i32)
          (loop $more
-           (local.set $read (call $read_body (i32.const 1) (i32.const 65536) (i32.const 65536)))
+           (local.set $read (call $read_body (i32.const {message}) (i32.const 65536) (i32.const 65536)))
            (local.set $at (i32.const 65536))
            (local.set $end (i32.add (i32.const 65536) (i32.wrap_i64 (local.get $read))))
            (block $done (loop $next
@@ -29,10 +30,14 @@ fn flips(code: &str) -> Wat {
              (local.set $at (i32.add (local.get $at) (i32.const 1)))
              (br $next)))
            {code}
-           (call $write_body (i32.const 1) (i32.const 65536) (i32.wrap_i64 (local.get $read)))
+           (call $write_body (i32.const {message}) (i32.const 65536) (i32.wrap_i64 (local.get $read)))
            (br_if $more (i64.eqz (i64.shr_u (local.get $read) (i64.const 32)))))"
-    );
-    buffered().on_response(&flip, &[])
+    )
+}
+
+/// Flips the letters of the response.
+fn flips(code: &str) -> Wat {
+    buffered().on_response(&flip(1, code), &[])
 }
 
 fn buffered() -> Wat {
@@ -58,14 +63,24 @@ fn flipped(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Calls `check` with an Envoy and an upstream for each HTTP version, and whether the client uses HTTP/2.
-fn with_versions(wat: &Wat, more: &str, mut check: impl FnMut(&Runtime, &Envoy, &mut LiveUpstream, bool)) {
+fn with_versions(wat: &Wat, more: &str, check: impl FnMut(&Runtime, &Envoy, &mut LiveUpstream, bool)) {
     let Some(program) = program() else { return };
+    with_versions_of(&program, wat, &format!("{STREAM}{more}"), check);
+}
+
+/// The same with this Envoy, and these settings of the guest.
+fn with_versions_of(
+    program: &Path,
+    wat: &Wat,
+    settings: &str,
+    mut check: impl FnMut(&Runtime, &Envoy, &mut LiveUpstream, bool),
+) {
     let runtime = Runtime::new().unwrap();
     for http2_upstream in [false, true] {
         let mut upstream = LiveUpstream::start(&runtime, http2_upstream);
-        let mut settings = Settings::new(upstream.addr).route("/", wat, &format!("{STREAM}{more}"));
+        let mut settings = Settings::new(upstream.addr).route("/", wat, settings);
         settings.http2_upstream = http2_upstream;
-        let mut envoy = settings.start(&program);
+        let mut envoy = settings.start(program);
         for http2 in [false, true] {
             check(&runtime, &envoy, &mut upstream, http2);
         }

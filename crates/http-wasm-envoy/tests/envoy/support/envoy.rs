@@ -72,6 +72,8 @@ pub(crate) struct Settings {
     pub(crate) is_dynamic: bool,
     /// Whether Envoy speaks HTTP/2 to the upstream.
     pub(crate) http2_upstream: bool,
+    /// Further fields of the action of each route that is added after this is set.
+    pub(crate) policy: &'static str,
 }
 
 impl Settings {
@@ -87,6 +89,7 @@ impl Settings {
             extra: Vec::new(),
             is_dynamic: false,
             http2_upstream: false,
+            policy: "",
         }
     }
 
@@ -112,8 +115,9 @@ impl Settings {
     }
 
     fn add_route(&mut self, prefix: &str, config: &str) {
+        let policy = self.policy;
         self.routes.push_str(&format!(
-            r#"{{"match": {{"prefix": "{prefix}"}}, "route": {{"cluster": "up", "timeout": "0s"}},
+            r#"{{"match": {{"prefix": "{prefix}"}}, "route": {{"cluster": "up", "timeout": "0s"{policy}}},
                "typed_per_filter_config": {{"http-wasm": {{
                  "@type":
                    "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute",

@@ -1,4 +1,4 @@
-//! Responses that are sent and received piece by piece, over both versions of HTTP.
+//! Messages that are sent and received piece by piece, over both versions of HTTP.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -19,18 +20,27 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// An upstream whose responses a test sends.
 pub(crate) struct LiveUpstream {
     pub(crate) addr: SocketAddr,
-    requests: mpsc::UnboundedReceiver<Asked>,
+    requests: mpsc::UnboundedReceiver<LiveRequest>,
 }
 
 /// A request to respond to.
-enum Asked {
-    Http1(TcpStream),
+pub(crate) struct LiveRequest {
+    /// Over HTTP/1.1, as received.
+    pub(crate) head: String,
+    pub(crate) body: Receiver,
+    respond: Respond,
+}
+
+enum Respond {
+    Http1(OwnedWriteHalf),
     Http2(h2::server::SendResponse<Bytes>),
 }
 
-/// A response that is being sent.
+/// A message that is being sent.
 pub(crate) enum Live {
-    Http1(TcpStream),
+    Http1(OwnedWriteHalf),
+    /// A response of which nothing is received, so that both directions of the connection end together.
+    Http1Response(OwnedWriteHalf, #[expect(dead_code, reason = "dropped with it")] Box<Receiver>),
     Http2(SendStream<Bytes>),
 }
 
@@ -47,33 +57,67 @@ impl LiveUpstream {
         Self { addr, requests }
     }
 
-    /// Takes the next request, and sends the head of its response.
+    /// Takes the next request.
+    pub(crate) async fn request(&mut self) -> LiveRequest {
+        timeout(LIMIT, self.requests.recv()).await.expect("a request").unwrap()
+    }
+
+    /// Takes the next request, which has no body, and sends the head of its response.
     pub(crate) async fn respond(&mut self, head: &[(&str, &str)]) -> Live {
-        match timeout(LIMIT, self.requests.recv()).await.expect("a request").unwrap() {
-            Asked::Http1(mut socket) => {
+        let (body, live) = self.request().await.respond(head).await;
+        match live {
+            Live::Http1(socket) => Live::Http1Response(socket, Box::new(body)),
+            other => other,
+        }
+    }
+}
+
+impl LiveRequest {
+    /// Responds with 503.
+    pub(crate) async fn refuse(self) {
+        match self.respond {
+            Respond::Http1(mut socket) => {
+                let response = b"HTTP/1.1 503 Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+                socket.write_all(response).await.unwrap();
+            }
+            Respond::Http2(mut respond) => {
+                let response = Response::builder().status(503).body(()).unwrap();
+                respond.send_response(response, true).unwrap();
+            }
+        }
+    }
+
+    /// Sends the head of the response. Returns the request's body too.
+    pub(crate) async fn respond(self, head: &[(&str, &str)]) -> (Receiver, Live) {
+        let live = match self.respond {
+            Respond::Http1(mut socket) => {
                 let fields: String =
                     head.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
                 let head = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n{fields}\r\n");
                 socket.write_all(head.as_bytes()).await.unwrap();
                 Live::Http1(socket)
             }
-            Asked::Http2(mut respond) => {
+            Respond::Http2(mut respond) => {
                 let mut response = Response::builder();
                 for (name, value) in head {
                     response = response.header(*name, *value);
                 }
                 Live::Http2(respond.send_response(response.body(()).unwrap(), false).unwrap())
             }
-        }
+        };
+        (self.body, live)
     }
 }
 
-/// Reads the requests of a connection, which have no bodies. Over HTTP/1.1, only the first is read.
-async fn accept(mut socket: TcpStream, http2: bool, asks: mpsc::UnboundedSender<Asked>) {
+/// Reads the requests of a connection. Over HTTP/1.1, only the first is read.
+async fn accept(mut socket: TcpStream, http2: bool, asks: mpsc::UnboundedSender<LiveRequest>) {
     if http2 {
         let Ok(mut connection) = h2::server::handshake(socket).await else { return };
-        while let Some(Ok((_, respond))) = connection.accept().await {
-            let _gone = asks.send(Asked::Http2(respond));
+        while let Some(Ok((request, respond))) = connection.accept().await {
+            let (head, body) = request.into_parts();
+            let head = format!("{head:?}");
+            let body = Receiver::new(Source::Http2(body));
+            let _gone = asks.send(LiveRequest { head, body, respond: Respond::Http2(respond) });
         }
         return;
     }
@@ -84,14 +128,17 @@ async fn accept(mut socket: TcpStream, http2: bool, asks: mpsc::UnboundedSender<
             Err(_) => return,
         }
     }
-    let _gone = asks.send(Asked::Http1(socket));
+    let head = String::from_utf8(head).unwrap();
+    let (reader, writer) = socket.into_split();
+    let body = Receiver::new(Source::Http1 { reader: BufReader::new(reader), has_head: true });
+    let _gone = asks.send(LiveRequest { head, body, respond: Respond::Http1(writer) });
 }
 
 impl Live {
     /// Sends a piece of the body, as fast as it is read. Does nothing if the receiver has gone.
     pub(crate) async fn send(&mut self, piece: &[u8]) {
         match self {
-            Self::Http1(socket) => {
+            Self::Http1(socket) | Self::Http1Response(socket, _) => {
                 let mut chunk = format!("{:x}\r\n", piece.len()).into_bytes();
                 chunk.extend_from_slice(piece);
                 chunk.extend_from_slice(b"\r\n");
@@ -113,26 +160,41 @@ impl Live {
         }
     }
 
-    /// Ends the response with these trailers.
+    /// Ends the message with these trailers.
     pub(crate) async fn end(&mut self, trailers: &[(&str, &str)]) {
         match self {
-            Self::Http1(socket) => {
+            Self::Http1(socket) | Self::Http1Response(socket, _) => {
                 let fields: String =
                     trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-                socket.write_all(format!("0\r\n{fields}\r\n").as_bytes()).await.unwrap();
+                let _gone = socket.write_all(format!("0\r\n{fields}\r\n").as_bytes()).await;
             }
-            Self::Http2(stream) if trailers.is_empty() => stream.send_data(Bytes::new(), true).unwrap(),
+            Self::Http2(stream) if trailers.is_empty() => {
+                let _gone = stream.send_data(Bytes::new(), true);
+            }
             Self::Http2(stream) => {
                 let mut fields = HeaderMap::new();
                 for (name, value) in trailers {
                     fields.insert(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
                 }
-                stream.send_trailers(fields).unwrap();
+                let _gone = stream.send_trailers(fields);
             }
         }
     }
 
-    /// Aborts the response.
+    /// Sends the last piece. Over HTTP/2, its frame ends the message.
+    pub(crate) async fn end_with(&mut self, piece: &'static [u8]) {
+        match self {
+            Self::Http2(stream) => {
+                let _gone = stream.send_data(Bytes::from_static(piece), true);
+            }
+            _ => {
+                self.send(piece).await;
+                self.end(&[]).await;
+            }
+        }
+    }
+
+    /// Aborts the message.
     pub(crate) fn break_off(self) {
         if let Self::Http2(mut stream) = self {
             stream.send_reset(Reason::INTERNAL_ERROR);
@@ -140,17 +202,19 @@ impl Live {
     }
 }
 
-/// A response that is being received.
+/// A message that is being received.
 pub(crate) struct Receiver {
     source: Source,
     /// Bytes received but not yet read.
     ahead: BytesMut,
     connection: Option<tokio::task::JoinHandle<()>>,
+    /// Keeps the connection open.
+    writer: Option<OwnedWriteHalf>,
 }
 
 enum Source {
     Http1 {
-        reader: BufReader<TcpStream>,
+        reader: BufReader<OwnedReadHalf>,
         has_head: bool,
     },
     /// Before its head has arrived.
@@ -179,10 +243,37 @@ impl Receiver {
         if http2 {
             return Self::get_many(to, path, 1).await.remove(0);
         }
-        let mut socket = TcpStream::connect(to).await.unwrap();
-        socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
-        let source = Source::Http1 { reader: BufReader::new(socket), has_head: false };
-        Self { source, ahead: BytesMut::new(), connection: None }
+        let (reader, mut writer) = TcpStream::connect(to).await.unwrap().into_split();
+        writer.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+        let source = Source::Http1 { reader: BufReader::new(reader), has_head: false };
+        let mut response = Self::new(source);
+        response.writer = Some(writer);
+        response
+    }
+
+    fn new(source: Source) -> Self {
+        Self { source, ahead: BytesMut::new(), connection: None, writer: None }
+    }
+
+    /// Begins a POST request on a new connection. Returns its body and the response.
+    pub(crate) async fn post(to: SocketAddr, path: &str, http2: bool) -> (Live, Self) {
+        let socket = TcpStream::connect(to).await.unwrap();
+        if http2 {
+            let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+            let connection = tokio::spawn(async move {
+                let _ended = connection.await;
+            });
+            let head = Request::post(format!("http://a{path}")).body(()).unwrap();
+            let (response, body) = client.send_request(head, false).unwrap();
+            let mut response = Self::new(Source::Http2Head(response));
+            response.connection = Some(connection);
+            return (Live::Http2(body), response);
+        }
+        let (reader, mut writer) = socket.into_split();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+        writer.write_all(head.as_bytes()).await.unwrap();
+        let source = Source::Http1 { reader: BufReader::new(reader), has_head: false };
+        (Live::Http1(writer), Self::new(source))
     }
 
     /// Sends several requests over one HTTP/2 connection, which ends with the first of them.
@@ -200,7 +291,9 @@ impl Receiver {
             let head = Request::get(format!("http://a{path}")).body(()).unwrap();
             let (response, _) = client.send_request(head, true).unwrap();
             let source = Source::Http2Head(response);
-            receivers.push(Self { source, ahead: BytesMut::new(), connection: connection.take() });
+            let mut receiver = Self::new(source);
+            receiver.connection = connection.take();
+            receivers.push(receiver);
         }
         receivers
     }
@@ -279,7 +372,7 @@ impl Receiver {
     /// Reads the rest, and the trailers.
     ///
     /// # Errors
-    /// If the response is incomplete.
+    /// If the message is incomplete.
     pub(crate) async fn rest(&mut self) -> Result<(Vec<u8>, Trailers), String> {
         let mut rest = std::mem::take(&mut self.ahead).to_vec();
         while let Some(piece) = self.next().await? {

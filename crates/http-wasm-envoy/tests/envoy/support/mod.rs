@@ -16,6 +16,6 @@ pub(crate) use self::envoy::{Envoy, Settings, module, program, programs, search_
 pub(crate) use self::guest::Wat;
 pub(crate) use self::http2::{Http2Upstream, Outgoing, exchange_http2};
 pub(crate) use self::inventory::SHOWS_INVENTORY;
-pub(crate) use self::live::{Live, LiveUpstream, Receiver};
+pub(crate) use self::live::{Live, LiveRequest, LiveUpstream, Receiver};
 pub(crate) use self::processor::Processor;
 pub(crate) use self::upstream::Upstream;

@@ -1,0 +1,84 @@
+//! Requests that Envoy has, and that guests are still writing.
+
+use std::rc::Rc;
+
+use http_wasm_host::BodyKind;
+
+use super::Stream;
+use crate::direction::{Hook, MAX_HELD, Stage};
+use crate::exchange::{self, Exchange};
+use crate::reply::Reply;
+
+impl Stream {
+    /// From now on, guests write a request that Envoy has. Returns their exchange.
+    pub(super) fn begin_writing(&self) -> Option<Rc<Exchange>> {
+        let exchange = self.exchange.borrow().clone()?;
+        exchange.is_writing.set(true);
+        self.request_task.replace(Some(exchange::written(exchange.clone())));
+        Some(exchange)
+    }
+
+    pub(super) fn drop_writers(&self) {
+        let exchange = self.exchange.borrow().clone();
+        if let Some(exchange) = exchange {
+            exchange.writers.drop_from(0);
+            exchange.is_writing.set(false);
+        }
+    }
+
+    /// Whether Envoy has the request, and guests are still writing it.
+    pub(super) fn is_writing(&self) -> bool {
+        self.exchange.borrow().as_ref().is_some_and(|exchange| exchange.is_writing.get())
+    }
+
+    /// Discards the rest of a request that guests are writing. What they read ends, so that they return.
+    pub(super) fn stop_request(&self) {
+        let stage = self.request.borrow_mut().stop(self.filter());
+        drop(stage);
+        self.waker.schedule(|| self.filter().scheduler());
+    }
+
+    /// After guests that write the message have run, follows their decisions. If the upstream has responded completely,
+    /// it doesn't read any more of the request. If it waits for its response to be read, it would wait forever.
+    pub(super) fn work_on_written(&self, kind: BodyKind, at: Hook) {
+        if !self.is_writing() {
+            return;
+        }
+        match kind {
+            BodyKind::Request => {
+                self.work(kind, at);
+                self.settle_request();
+            }
+            BodyKind::Response => {
+                let (is_over, is_left) = {
+                    let response = self.response.borrow();
+                    (response.has_ended(), response.is_left())
+                };
+                if is_left {
+                    tracing::info!(
+                        "an upstream responds with more than {} MiB before a guest has written the request; the request fails",
+                        MAX_HELD >> 20
+                    );
+                    self.reply.replace(Some(Reply::failed()));
+                } else if is_over && !matches!(self.request.borrow().stage, Stage::Answered) {
+                    self.stop_request();
+                }
+            }
+        }
+    }
+
+    /// Lets the response continue that waits for guests to write the request, if they have done so.
+    pub(super) fn settle_request(&self) {
+        let exchange = self.exchange.borrow().clone();
+        let Some(exchange) = exchange else { return };
+        let is_over = self.request_task.borrow().is_none() && self.reply.borrow().is_none();
+        if !exchange.is_writing.get() || !is_over || self.request.borrow().has_unsent() {
+            return;
+        }
+        exchange.is_writing.set(false);
+        self.response.borrow_mut().waits = false;
+        // Then Envoy has all of the request, and the response's task continues.
+        self.is_written.set(true);
+        self.waker.schedule(|| self.filter().scheduler());
+    }
+}

@@ -1,0 +1,156 @@
+//! Guests that write the request while it is sent.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::mem::replace;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use http_wasm_host::{Error, Outcome, RequestStream};
+
+use crate::compute::{CallHandle, begin_slice, has_overrun};
+use crate::failure::Failure;
+use crate::live::Host;
+use crate::process::{SharedGuest, process};
+
+/// The guests that are writing the request while it is sent, outermost first.
+#[derive(Default)]
+pub(crate) struct Writers {
+    list: RefCell<Vec<Writer>>,
+    has_response: Cell<bool>,
+}
+
+/// A guest that is writing the request.
+struct Writer {
+    guest: Arc<SharedGuest>,
+    /// Its place in the chain.
+    index: usize,
+    started: Instant,
+    place: Place,
+}
+
+enum Place {
+    Here(RequestStream<Host>),
+    /// The guest is on a thread for long computations until it waits or has decided.
+    Elsewhere(CallHandle<(RequestStream<Host>, Option<Decision>)>),
+    /// The guest has decided, or is being moved.
+    Nowhere,
+}
+
+type Decision = Result<Outcome<Host>, Error>;
+
+/// A guest that has finished writing the request.
+pub(crate) struct Written {
+    pub(crate) guest: Arc<SharedGuest>,
+    pub(crate) index: usize,
+    pub(crate) started: Instant,
+    pub(crate) decision: Result<Outcome<Host>, Failure>,
+}
+
+impl Writers {
+    /// Adds a guest that has begun to write. It is behind all others in the chain.
+    pub(crate) fn add(
+        &self,
+        guest: Arc<SharedGuest>,
+        index: usize,
+        started: Instant,
+        stream: RequestStream<Host>,
+    ) {
+        self.list.borrow_mut().push(Writer { guest, index, started, place: Place::Here(stream) });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.borrow().is_empty()
+    }
+
+    /// Whether all of them are on this thread.
+    pub(crate) fn are_here(&self) -> bool {
+        self.list.borrow().iter().all(|writer| matches!(writer.place, Place::Here(_)))
+    }
+
+    /// Notes that there is a response.
+    pub(crate) fn answered(&self) {
+        self.has_response.set(true);
+    }
+
+    /// Drops the guests from this place in the chain on. Their calls end in the background.
+    pub(crate) fn drop_from(&self, index: usize) {
+        loop {
+            let last = self.list.borrow_mut().pop_if(|writer| writer.index >= index);
+            if last.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Runs the guests. Returns the next one that has finished, `None` if there are no others.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Written>> {
+        let mut list = self.list.borrow_mut();
+        let count = list.len();
+        for at in 0..count {
+            let writer = &mut list[at];
+            // The response waits for the innermost one first.
+            let has_response = self.has_response.get() && at + 1 == count;
+            if let Poll::Ready(decision) = writer.poll(has_response, cx) {
+                let Writer { guest, index, started, .. } = list.remove(at);
+                return Poll::Ready(Some(Written { guest, index, started, decision }));
+            }
+        }
+        if count == 0 { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+impl Writer {
+    fn poll(&mut self, has_response: bool, cx: &mut Context<'_>) -> Poll<Result<Outcome<Host>, Failure>> {
+        loop {
+            match &mut self.place {
+                Place::Here(stream) => {
+                    if has_response {
+                        stream.answered();
+                    }
+                    begin_slice();
+                    if let Poll::Ready(decision) = Pin::new(stream).poll(cx) {
+                        self.place = Place::Nowhere;
+                        return Poll::Ready(decision.map_err(Failure::Guest));
+                    }
+                    if !has_overrun() {
+                        return Poll::Pending;
+                    }
+                    self.leave();
+                }
+                Place::Elsewhere(running) => match ready!(Pin::new(running).poll(cx)) {
+                    Some((stream, None)) => self.place = Place::Here(stream),
+                    Some((_ended, Some(decision))) => {
+                        self.place = Place::Nowhere;
+                        return Poll::Ready(decision.map_err(Failure::Guest));
+                    }
+                    None => return Poll::Ready(Err(Failure::Panicked)),
+                },
+                Place::Nowhere => return Poll::Ready(Err(Failure::Busy)),
+            }
+        }
+    }
+
+    /// Moves the guest to the threads for long computations, unless they already have too many calls.
+    fn leave(&mut self) {
+        let Place::Here(mut stream) = replace(&mut self.place, Place::Nowhere) else { return };
+        let running = async move {
+            let decision = poll_fn(|cx| {
+                begin_slice();
+                match Pin::new(&mut stream).poll(cx) {
+                    Poll::Ready(decision) => Poll::Ready(Some(decision)),
+                    Poll::Pending if has_overrun() => Poll::Pending,
+                    // It waits.
+                    Poll::Pending => Poll::Ready(None),
+                }
+            })
+            .await;
+            (stream, decision)
+        };
+        if let Some(running) = process().threads.run(running) {
+            self.place = Place::Elsewhere(running);
+        }
+    }
+}
