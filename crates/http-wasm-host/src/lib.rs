@@ -47,7 +47,7 @@ pub use self::fault::Fault;
 pub use self::guest::{Guest, GuestFacts};
 pub use self::host::{
     Body, BodyState, Detach, Detachable, Feed, Host, HttpHost, InMemoryHead, InMemoryHost, Inform, LocalHost,
-    Message, RequestChange,
+    Message, RequestChange, StreamedRequest,
 };
 pub use self::limits::{Limits, PoolSettings};
 pub use self::load::builder::GuestBuilder;

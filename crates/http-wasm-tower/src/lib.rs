@@ -83,6 +83,10 @@
 //! text and bytes, and [`Body::new`] any other body. axum's `Router` accepts any type; for a service that requires its
 //! own, map the request: `service.map_request(|request: Request<Body>| request.map(axum::body::Body::new))`.
 //!
+//! A body whose length isn't known, such as one that a guest [streams](Stream), is declared with `transfer-encoding:
+//! chunked` in a request of HTTP/1.1. If your service forwards requests of HTTP/2 with HTTP/1.1, set that header
+//! yourself: hyper's client sends GET and HEAD requests without their body otherwise.
+//!
 //! # Failures
 //!
 //! Two settings determine what happens when a guest fails. [`GuestBuilder::on_failure`] says whether the request fails
@@ -119,8 +123,8 @@ pub use http_wasm_host::{
     Fault, Features, GuestBuilder, GuestFacts, Handled, HeaderKind, HeldBytes, HttpHost, Inform,
     InstanceTracer, LOG_TARGET, Limits, Lint, LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome,
     Phase, Pinned, PoolSettings, PoolStats, Progress, RequestStream, ResponseStream, Runtime, Snapshot,
-    Stream, StreamEnd, Task, TokioRuntime, TraceEvent, TracedCall, TracedGrowth, TracedWasiCall, Tracer,
-    Undecodable, UnknownName, ValueType, Warning, choices, is_bodyless, nearest,
+    Stream, StreamEnd, StreamedRequest, Task, TokioRuntime, TraceEvent, TracedCall, TracedGrowth,
+    TracedWasiCall, Tracer, Undecodable, UnknownName, ValueType, Warning, choices, is_bodyless, nearest,
 };
 
 /// A guest for services that use the types of the `http` crate.

@@ -17,7 +17,7 @@ pub use self::body::Body;
 pub use self::change::{BodyState, RequestChange};
 pub use self::detach::{Detach, Detachable};
 pub use self::feed::Feed;
-pub use self::http::{HttpHost, Inform};
+pub use self::http::{HttpHost, Inform, StreamedRequest};
 pub use self::in_memory::{InMemoryHead, InMemoryHost, Message};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};

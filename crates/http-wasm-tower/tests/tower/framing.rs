@@ -4,8 +4,8 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{Request, Response};
-use http_wasm_tower::Body;
+use http::{Request, Response, Version};
+use http_wasm_tower::{Body, Chain, Guest, Stream};
 use tower::service_fn;
 
 use crate::guests::*;
@@ -359,4 +359,44 @@ async fn a_guest_that_reads_the_body_sends_100_continue() {
     assert_eq!(raw.read_until("\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
     raw.send("body").await;
     assert!(raw.read_until("body").await.starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+/// A guest that gives a GET request a body whose length isn't known when it is sent.
+fn adds_body(stream: Stream, on_request: &str) -> Guest {
+    let text = format!(r#"(@custom "http-wasm-stream" "") {}"#, phases(on_request, ""));
+    guest_with(|builder| builder.stream(stream), TRAILERS, &text)
+}
+
+#[tokio::test]
+async fn hypers_client_sends_a_get_request_with_the_body_that_a_guest_has_added() {
+    let describes = |request: Request<hyper::body::Incoming>| describe(request.map(Body::new));
+    let upstream = serve(service_fn(describes)).await;
+    let write = "(call $write_body (i32.const 0) {added})";
+    let trailer = format!("(call $set_header_value (i32.const 2) {{x-end}} {{1}}) {write}");
+    for (stream, on_request, end) in [
+        (Stream::Request, write, ""),
+        (Stream::Request, &trailer, "x-end: 1\n"),
+        (Stream::Off, &trailer, "x-end: 1\n"),
+    ] {
+        let mut client = Client::http1(upstream).await;
+        let forwards = async move |request| Ok::<_, Infallible>(client.send(request).await);
+        let chain = Chain::new([adds_body(stream, on_request)]);
+        let response = soon(chain.call(get("/"), forwards)).await.unwrap();
+        let text = text(response.into_body()).await;
+        assert!(text.contains("transfer-encoding: chunked\n"), "{text}");
+        assert!(text.ends_with(&format!("\n\nadded\n{end}")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn only_requests_of_http_1_1_get_a_transfer_encoding() {
+    let guest = adds_body(Stream::Request, "(call $write_body (i32.const 0) {added})");
+    for (version, declares) in [(Version::HTTP_11, true), (Version::HTTP_2, false)] {
+        let mut request = get("/");
+        *request.version_mut() = version;
+        let response = soon(Chain::new([guest.clone()]).call(request, describe)).await.unwrap();
+        let text = text(response.into_body()).await;
+        assert_eq!(text.contains("transfer-encoding"), declares, "{text}");
+        assert!(text.ends_with("\n\nadded\n"), "{text}");
+    }
 }

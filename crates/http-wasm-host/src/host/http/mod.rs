@@ -20,6 +20,14 @@ use crate::abi::BodyKind;
 use crate::error::BoxError;
 use crate::message::trailers::is_twin;
 
+/// Extension of a request that its guest still [writes](crate::Stream) when the next handler gets it.
+///
+/// The guest goes on after the next handler has responded, even if the response has no body, for as long as the next
+/// handler reads. So a client that stops sending a request when it has the complete response should make an exception
+/// for these.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamedRequest(());
+
 /// A host for the request and response types of the `http` crate.
 ///
 /// It is created with the request. If the guest proceeds, [`take_request`](Self::take_request) returns the request for

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 
 use super::parts::spare;
-use super::{HttpHost, head_of};
+use super::{HttpHost, StreamedRequest, head_of};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::host::header_map::{append, insert, to_header_map};
@@ -218,6 +218,9 @@ impl LocalHost for HttpHost {
             body.trailers.fold_underscores();
         }
         self.body_mut(message).rework(body);
+        if message == BodyKind::Request {
+            self.declare_request();
+        }
     }
 
     fn split_response(&mut self) -> Option<Self> {
@@ -236,6 +239,7 @@ impl LocalHost for HttpHost {
         let copy = head_of(self.request_mut());
         let mut request = std::mem::replace(self.request_mut(), copy);
         *self.request_mut().body_mut() = std::mem::take(request.body_mut());
+        request.extensions_mut().insert(StreamedRequest(()));
         let mut split = self.split();
         split.0.request = Some(request);
         Some(split)
@@ -254,6 +258,18 @@ impl HttpHost {
         parts.trace_id = 0;
         parts.informational = None;
         Self(parts)
+    }
+
+    /// Declares a body of unknown length. hyper's client, among others, sends a GET request without its body otherwise.
+    fn declare_request(&mut self) {
+        let request = self.request_mut();
+        let is_declared =
+            [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| request.headers().contains_key(name));
+        let is_sized = request.body().size_hint().exact().is_some();
+        // Other versions don't have the header.
+        if !is_declared && !is_sized && request.version() == Version::HTTP_11 {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
     }
 
     fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {

@@ -144,6 +144,14 @@ fn an_empty_write_does_not_send_the_head() {
 }
 
 #[test]
+fn a_connect_request_is_not_sent_with_the_first_write() {
+    let probe =
+        streams_request(r#"(call $write_body 0 "held") (call $set_header_value 0 "x-late" "1")"#).load();
+    let mut pinned = probe.next(InMemoryHost::new("CONNECT", "/"));
+    assert_eq!(header(&pinned.host_mut().request, "x-late").as_deref(), Some("1"));
+}
+
+#[test]
 fn a_request_is_aborted_if_the_guest_responds_itself() {
     let probe =
         stops(r#"(call $write_body 0 "begun") (call $write_body 1 "mine") (call $set_status_code 403)"#)
