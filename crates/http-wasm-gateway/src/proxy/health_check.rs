@@ -48,6 +48,7 @@ async fn is_healthy(server: &Server, target: PathAndQuery, limit: Duration) -> O
         avoid: None,
         response_timer: &response_timer,
         response_timeout: limit,
+        outlasts_response: false,
         queue_timeout: None,
         interims: None,
     };

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderValue, Method, Response, StatusCode, Version, header};
-use http_wasm_tower::BodyBudget;
+use http_wasm_tower::{BodyBudget, StreamedRequest};
 use tokio::task::JoinSet;
 use tower::retry::budget::{Budget as _, TpsBudget};
 
@@ -152,6 +152,7 @@ impl Proxy {
         inbound: &mut Inbound,
     ) -> Result<(Lease, Response<ResponseBody>), ExchangeError> {
         let (mut head, body) = inbound.take().into_parts();
+        let outlasts_response = head.extensions.remove::<StreamedRequest>().is_some();
         let idempotent = is_idempotent(&head.method);
         // HTTP/2 servers can refuse a request unprocessed, whatever its method.
         let keep = self.refusable || self.retries > 0 && idempotent;
@@ -182,6 +183,7 @@ impl Proxy {
                 avoid,
                 response_timer: &response_timer,
                 response_timeout: self.timeout,
+                outlasts_response,
                 queue_timeout: inbound.queue_timeout,
                 interims: inbound.interims.as_deref(),
             };
@@ -294,8 +296,10 @@ fn is_idempotent(method: &Method) -> bool {
 fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::UpgradeRequest>) {
     let Inbound { request, client, .. } = inbound;
     let authority = request.uri().authority().cloned();
-    // Extensions that this side of the proxy attaches to a request don't concern the upstream.
+    // Other extensions that this side of the proxy attaches to a request don't concern the upstream.
+    let streamed = request.extensions_mut().remove::<StreamedRequest>();
     request.extensions_mut().clear();
+    streamed.map(|streamed| request.extensions_mut().insert(streamed));
     let received = std::mem::replace(request.version_mut(), Version::HTTP_11);
     let framing = Framing::of_request(request.method(), received, request.headers(), request.body());
 

@@ -2,6 +2,8 @@
 
 use std::future::poll_fn;
 
+use bytes::Bytes;
+use h2::server::SendResponse;
 use http::{Request, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -201,6 +203,74 @@ async fn an_upstream_that_answers_early_gets_the_rest_as_long_as_it_reads() {
     client.read_until("late #").await;
 }
 
+/// A request to an upstream that speaks HTTP/2, and its stream there.
+async fn accept_http2(upstream: &TcpListener) -> (h2::RecvStream, SendResponse<Bytes>) {
+    let stream = soon(upstream.accept()).await.expect("it connects").0;
+    let mut upstream = h2::server::handshake(stream).await.expect("it speaks HTTP/2");
+    let (request, respond) = soon(upstream.accept()).await.expect("a request").expect("a request");
+    tokio::spawn(async move { while upstream.accept().await.is_some() {} });
+    (request.into_body(), respond)
+}
+
+/// The next piece. The end may follow with an empty one.
+async fn next_data(body: &mut h2::RecvStream) -> Option<Bytes> {
+    loop {
+        let data = soon(body.data()).await?.expect("it goes on");
+        body.flow_control().release_capacity(data.len()).expect("it was received");
+        if !data.is_empty() {
+            return Some(data);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_2_upstream_that_answers_early_without_a_body_gets_the_rest_as_long_as_it_reads() {
+    for status in [200, 204] {
+        let listener = bind().await;
+        let server = serve("stream = 'request'", "2", &listener).await;
+        let mut client = begin(&server, "1").await;
+        let (mut body, mut respond) = accept_http2(&listener).await;
+        assert_eq!(next_data(&mut body).await.expect("data"), "#");
+        let response = Response::builder().status(status).body(()).expect("it is valid");
+        respond.send_response(response, true).expect("it is sent");
+        for _ in 0..3 {
+            client.send(chunk("22")).await;
+            assert_eq!(next_data(&mut body).await.expect("data"), "##");
+        }
+        client.send("0\r\n\r\n").await;
+        assert!(next_data(&mut body).await.is_none());
+        client.read_until(&format!("HTTP/1.1 {status} ")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_2_upstream_that_answers_without_a_body_and_stops_reading_ends_the_request() {
+    // It resets the stream, or reads nothing more.
+    for resets in [true, false] {
+        let listener = bind().await;
+        let server = serve("stream = 'request'\nlimits = { stream_stall = '300ms' }", "2", &listener).await;
+        let mut client = begin(&server, "1").await;
+        let (mut body, mut respond) = accept_http2(&listener).await;
+        assert_eq!(next_data(&mut body).await.expect("data"), "#");
+        let response = Response::builder().status(413).body(()).expect("it is valid");
+        respond.send_response(response, true).expect("it is sent");
+        // The client's request doesn't end.
+        if resets {
+            // h2 resets the stream with NO_ERROR.
+            drop((body, respond));
+            client.read_until("HTTP/1.1 413 ").await;
+        } else {
+            // This is more than fits into the window.
+            let piece = chunk(&"x".repeat(60_000));
+            for _ in 0..4 {
+                client.send(&piece).await;
+            }
+            client.read_until("HTTP/1.1 413 ").await;
+            drop(body);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_answers_and_closes_ends_the_request_for_the_guest() {
     let listener = bind().await;
@@ -223,6 +293,22 @@ async fn an_upstream_that_answers_and_closes_ends_the_request_for_the_guest() {
     assert!(received.starts_with(b"HTTP/1.1 413 "), "{}", String::from_utf8_lossy(&received));
     drop(receiving);
     upload.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_answers_and_closes_ends_the_request_even_if_the_client_sends_nothing() {
+    for response in
+        ["413 Too Large\r\nContent-Length: 5\r\n\r\nlarge", "413 Too Large\r\nContent-Length: 0\r\n\r\n"]
+    {
+        let listener = bind().await;
+        let server = serve("stream = 'request'", "1", &listener).await;
+        let mut client = begin(&server, "1").await;
+        let mut upstream = accept(&listener).await;
+        upstream.read_until("#\r\n").await;
+        upstream.send(format!("HTTP/1.1 {response}")).await;
+        drop(upstream);
+        client.read_until("HTTP/1.1 413 ").await;
+    }
 }
 
 /// The number of digits that the guest replaced.

@@ -34,6 +34,8 @@ pub(in crate::proxy) struct Sending<'a> {
     pub(in crate::proxy) response_timer: &'a ResponseTimer,
     /// How long the upstream may take while it is expected to act.
     pub(in crate::proxy) response_timeout: Duration,
+    /// Whether the rest of the request is sent even if the response is complete. In HTTP/1.1, it always is.
+    pub(in crate::proxy) outlasts_response: bool,
     /// How long the request may wait for a stream. By default, this is the connect timeout.
     pub(in crate::proxy) queue_timeout: Option<Duration>,
     /// Where informational responses are sent.

@@ -18,8 +18,8 @@ pub(super) struct Busy {
 }
 
 impl Busy {
-    /// Makes the connection idle once the request has been sent too. If the upstream has responded and doesn't read the
-    /// rest of the request, the connection is closed.
+    /// Makes the connection idle once the request has been sent too. If the upstream has responded and closes the
+    /// connection, or doesn't read the rest of the request, that is dropped.
     pub(super) fn release(self) {
         if self.connection.has_sent() {
             self.finish();
@@ -41,6 +41,9 @@ impl Busy {
         let sent = poll_fn(|cx| {
             if let Poll::Ready(sent) = self.connection.poll_send(cx) {
                 return Poll::Ready(sent.is_ok());
+            }
+            if self.connection.poll_closed(cx).is_ready() {
+                return Poll::Ready(false);
             }
             self.response_timer.poll_expired(limit, &mut self.connection.timer, cx).map(|()| false)
         });

@@ -19,6 +19,7 @@ use crate::exchange::Interims;
 use crate::field_values::any_padded;
 use crate::proxy::pool::shared::Shared;
 use crate::proxy::pool::{Outbound, RequestBody, SendError, SendErrorKind, Sending, limits};
+use crate::proxy::timeout::ResponseTimer;
 
 /// The most interim responses before the final one. A server that sends more is considered broken.
 const MAX_INTERIM: usize = 100;
@@ -47,7 +48,8 @@ pub(in crate::proxy::pool) async fn send(
     })?;
     let received = slot.status.traffic.received_bytes();
     let upload = (!bodiless).then(|| Upload::new(body, stream));
-    let mut exchange = Exchange { response, upload, is_head, interim: 0 };
+    let outlasts = sending.outlasts_response.then(|| response_timer.clone());
+    let mut exchange = Exchange { response, upload, outlasts, is_head, interim: 0 };
     tokio::select! {
         biased;
         result = poll_fn(|cx| exchange.poll(slot.shared(), sending.interims, cx)) => match result {
@@ -112,6 +114,8 @@ fn head(request: Outbound<'_>, server: &Uri) -> (Parts, RequestBody) {
 struct Exchange {
     response: ResponseFuture,
     upload: Option<Upload>,
+    /// If the upload continues after a complete response, its timer.
+    outlasts: Option<ResponseTimer>,
     is_head: bool,
     interim: usize,
 }
@@ -172,7 +176,7 @@ impl Exchange {
         }
         let has_content = !self.is_head && !is_bodyless(response.status().as_u16());
         let length = if has_content { limits::content_length(response.headers()) } else { Some(0) };
-        let upload = self.upload.map(Upload::detach);
+        let upload = self.upload.map(|upload| (upload.detach(), self.outlasts));
         Ok(response.map(|stream| {
             let mut body = ResponseBody { stream, length, open: Some(Open { slot, upload }), ended: false };
             if body.stream.is_end_stream() {
@@ -198,14 +202,20 @@ pub(in crate::proxy) struct ResponseBody {
 #[derive(Debug)]
 struct Open {
     slot: Slot,
-    upload: Option<Detached>,
+    /// The rest of the request, and its timer if it continues after the response.
+    upload: Option<(Detached, Option<ResponseTimer>)>,
 }
 
 impl ResponseBody {
     fn end(&mut self) {
         self.ended = true;
-        if let Some(upload) = self.open.take().and_then(|open| open.upload) {
-            upload.stop();
+        let Some(Open { slot, upload: Some((upload, outlasts)) }) = self.open.take() else { return };
+        match outlasts {
+            Some(timer) => {
+                let limit = slot.shared().settings.idle_timeout;
+                upload.finish(timer, limit, slot);
+            }
+            None => upload.stop(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
@@ -10,8 +11,10 @@ use http::HeaderMap;
 use http_body::Body as _;
 use tokio::sync::oneshot;
 
+use super::slot::Slot;
 use crate::body::BoxError;
 use crate::proxy::pool::RequestBody;
+use crate::proxy::timeout::ResponseTimer;
 
 /// A body that is being sent. As a future, it completes when all of it has been passed to h2.
 pub(super) struct Upload {
@@ -109,27 +112,47 @@ impl Upload {
 
     /// Continues in a separate task while the response is being received.
     pub(super) fn detach(mut self) -> Detached {
-        let (stop, mut stopped) = oneshot::channel();
+        let (order, mut ordered) = oneshot::channel();
         tokio::spawn(async move {
-            let reason = tokio::select! {
+            let order = tokio::select! {
                 _ = poll_fn(|cx| self.poll(cx)) => return,
-                reason = pin!(&mut stopped) => reason.unwrap_or(Reason::CANCEL),
+                order = pin!(&mut ordered) => order,
+            };
+            let reason = match order {
+                Ok(Order::Stop) => Reason::NO_ERROR,
+                Ok(Order::Finish { timer, limit, slot: _held }) => tokio::select! {
+                    _ = poll_fn(|cx| self.poll(cx)) => return,
+                    () = pin!(timer.expired(limit)) => Reason::NO_ERROR,
+                },
+                Err(_) => Reason::CANCEL,
             };
             self.stream.send_reset(reason);
         });
-        Detached(Some(stop))
+        Detached(order)
     }
+}
+
+/// What to do when the response is complete.
+#[derive(Debug)]
+enum Order {
+    /// Don't send the rest.
+    Stop,
+    /// Send the rest, unless the server reads nothing for too long.
+    Finish { timer: ResponseTimer, limit: Duration, slot: Slot },
 }
 
 /// A body that is still being sent; it is cancelled when this is dropped.
 #[derive(Debug)]
-pub(super) struct Detached(Option<oneshot::Sender<Reason>>);
+pub(super) struct Detached(oneshot::Sender<Order>);
 
 impl Detached {
     /// Stops sending, since the response is complete.
-    pub(super) fn stop(mut self) {
-        if let Some(stop) = self.0.take() {
-            let _ = stop.send(Reason::NO_ERROR);
-        }
+    pub(super) fn stop(self) {
+        let _ = self.0.send(Order::Stop);
+    }
+
+    /// Goes on sending after the response, unless the server reads nothing for `limit`.
+    pub(super) fn finish(self, timer: ResponseTimer, limit: Duration, slot: Slot) {
+        let _ = self.0.send(Order::Finish { timer, limit, slot });
     }
 }

@@ -255,6 +255,16 @@ impl Connection {
         Poll::Ready(Ok(received))
     }
 
+    /// Waits, once the response is complete, until the server closes the connection. Data that doesn't belong to any
+    /// request has the same effect.
+    pub(in crate::proxy::pool) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.input.is_empty() && !self.ended {
+            let _received = ready!(self.poll_receive(cx));
+            self.ended = true;
+        }
+        Poll::Ready(())
+    }
+
     /// The connection after a switch to another protocol, with what has been received of that protocol.
     pub(in crate::proxy::pool) fn into_tunnel(self: Box<Self>) -> Tunnel {
         Tunnel::new(self.io, self.input.freeze())
