@@ -1,12 +1,12 @@
-// Redacts a JSON field in event streams and JSON responses while they are sent: the value of each field of that name,
-// if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
+// Redacts a JSON field in event streams and JSON requests and responses while they are sent: the value of each field of
+// that name, if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
 //
-// A response can be split anywhere: a few bytes of state are kept from one piece to the next. So each piece is passed
+// A body can be split anywhere: a few bytes of state are kept from one piece to the next. So each piece is passed
 // on at once.
 #include "../../examples/c/http_handler.h"
 
-// Declares support for hosts that send writes while the guest runs: status and headers aren't changed here, and reads
-// may return less than requested. Clang only creates custom sections from assembler.
+// Declares support for hosts that send writes while the guest runs: heads aren't changed here, and reads may
+// return less than requested. Clang only creates custom sections from assembler.
 __asm__(".section \".custom_section.http-wasm-stream\",\"\",@\n.ascii \"1\"\n.text\n");
 
 enum { PIECE = 16 * 1024, MAX_FIELD = 256 };
@@ -87,8 +87,6 @@ HTTP_EXPORT(_initialize) void initialize(void) {
   http_enable_features(HTTP_BUFFER_RESPONSE);
 }
 
-HTTP_EXPORT(handle_request) uint64_t handle_request(void) { return 1; }
-
 // Whether a value of content-type begins like this.
 static int is_type(const char *values, uint64_t count_len, const char *type, uint32_t len) {
   if (http_count(count_len) == 0 || http_len(count_len) < len) return 0;
@@ -97,16 +95,24 @@ static int is_type(const char *values, uint64_t count_len, const char *type, uin
   return 1;
 }
 
-HTTP_EXPORT(handle_response) void handle_response(uint32_t req_ctx, uint32_t is_error) {
-  if (is_error) return;
-  uint64_t found = http_get_header_values(HTTP_RESPONSE, HTTP_STR("content-type"), piece, PIECE);
+static void redact_body(uint32_t kind) {
+  uint64_t found = http_get_header_values(kind, HTTP_STR("content-type"), piece, PIECE);
   if (!is_type(piece, found, HTTP_STR("text/event-stream")) && !is_type(piece, found, HTTP_STR("application/json")))
     return;
   struct scanner scanner = {OUTSIDE, 0};
   for (;;) {
-    uint64_t read = http_read_body(HTTP_RESPONSE, piece, PIECE);
+    uint64_t read = http_read_body(kind, piece, PIECE);
     uint32_t len = redact(&scanner, piece, http_len(read));
-    if (len > 0) http_write_body(HTTP_RESPONSE, out, len);
+    if (len > 0) http_write_body(kind, out, len);
     if (http_eof(read)) return;
   }
+}
+
+HTTP_EXPORT(handle_request) uint64_t handle_request(void) {
+  redact_body(HTTP_REQUEST);
+  return 1;
+}
+
+HTTP_EXPORT(handle_response) void handle_response(uint32_t req_ctx, uint32_t is_error) {
+  if (!is_error) redact_body(HTTP_RESPONSE);
 }

@@ -1,7 +1,7 @@
-// Redacts a JSON field in event streams and JSON responses while they are sent: the value of each field of that name,
-// if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
+// Redacts a JSON field in event streams and JSON requests and responses while they are sent: the value of each field of
+// that name, if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
 //
-// A response can be split anywhere: a few bytes of state are kept from one piece to the next. So each piece is passed
+// A body can be split anywhere: a few bytes of state are kept from one piece to the next. So each piece is passed
 // on at once.
 package main
 
@@ -26,6 +26,7 @@ func readBody(kind uint32, buf unsafe.Pointer, limit uint32) uint64
 func writeBody(kind uint32, body unsafe.Pointer, bodyLen uint32)
 
 const (
+	request        = 0
 	response       = 1
 	bufferResponse = 2
 )
@@ -134,30 +135,36 @@ func init() {
 
 func main() {}
 
-//go:wasmexport handle_request
-func handleRequest() int64 { return 1 }
-
-//go:wasmexport handle_response
-func handleResponse(_, isError uint32) {
-	if isError != 0 {
-		return
-	}
+func redactBody(kind uint32) {
 	name := []byte("content-type")
 	size := uint32(len(piece))
-	found := getHeaderValues(response, unsafe.Pointer(&name[0]), uint32(len(name)), unsafe.Pointer(&piece), size)
-	kind := piece[:min(uint32(found), size)]
-	if !bytes.HasPrefix(kind, []byte("text/event-stream")) && !bytes.HasPrefix(kind, []byte("application/json")) {
+	found := getHeaderValues(kind, unsafe.Pointer(&name[0]), uint32(len(name)), unsafe.Pointer(&piece), size)
+	values := piece[:min(uint32(found), size)]
+	if !bytes.HasPrefix(values, []byte("text/event-stream")) && !bytes.HasPrefix(values, []byte("application/json")) {
 		return
 	}
 	var s scanner
 	out := make([]byte, 0, 2*len(piece))
 	for {
-		read := readBody(response, unsafe.Pointer(&piece), uint32(len(piece)))
+		read := readBody(kind, unsafe.Pointer(&piece), uint32(len(piece)))
 		if out = s.redact(out[:0], piece[:uint32(read)]); len(out) > 0 {
-			writeBody(response, unsafe.Pointer(&out[0]), uint32(len(out)))
+			writeBody(kind, unsafe.Pointer(&out[0]), uint32(len(out)))
 		}
 		if read>>32 != 0 {
 			return
 		}
+	}
+}
+
+//go:wasmexport handle_request
+func handleRequest() int64 {
+	redactBody(request)
+	return 1
+}
+
+//go:wasmexport handle_response
+func handleResponse(_, isError uint32) {
+	if isError == 0 {
+		redactBody(response)
 	}
 }

@@ -1,7 +1,7 @@
-//! Redacts a JSON field in event streams and JSON responses while they are sent: the value of each field of that name,
-//! if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
+//! Redacts a JSON field in event streams and JSON requests and responses while they are sent: the value of each field of
+//! that name, if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
 //!
-//! A response can be split anywhere: a few bytes of state are kept from one piece to the next. So each piece is passed
+//! A body can be split anywhere: a few bytes of state are kept from one piece to the next. So each piece is passed
 //! on at once.
 
 use std::sync::OnceLock;
@@ -15,12 +15,13 @@ unsafe extern "C" {
     fn write_body(kind: u32, body: *const u8, len: usize);
 }
 
-/// Declares support for hosts that send writes while the guest runs: status and headers aren't changed here, and reads
-/// may return less than requested.
+/// Declares support for hosts that send writes while the guest runs: heads aren't changed here, and reads may return less
+/// than requested.
 #[unsafe(link_section = "http-wasm-stream")]
 #[used]
 static DECLARES_STREAM: [u8; 1] = *b"1";
 
+const REQUEST: u32 = 0;
 const RESPONSE: u32 = 1;
 const BUFFER_RESPONSE: u32 = 2;
 const PIECE: usize = 16 * 1024;
@@ -78,32 +79,26 @@ extern "C" fn initialize() {
     unsafe { enable_features(BUFFER_RESPONSE) };
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn handle_request() -> u64 {
-    1
-}
-
-fn is_redacted(piece: &mut [u8]) -> bool {
+fn is_redacted(kind: u32, piece: &mut [u8]) -> bool {
     let name = b"content-type";
     // SAFETY: both lengths are correct.
     let found = unsafe {
-        get_header_values(RESPONSE, name.as_ptr(), name.len(), piece.as_mut_ptr(), piece.len())
+        get_header_values(kind, name.as_ptr(), name.len(), piece.as_mut_ptr(), piece.len())
     };
     let values = piece.get(..found as u32 as usize).unwrap_or_default();
     values.starts_with(b"text/event-stream") || values.starts_with(b"application/json")
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn handle_response(_req_ctx: u32, is_error: u32) {
+fn redact_body(kind: u32) {
     let mut piece = vec![0; PIECE];
-    if is_error != 0 || !is_redacted(&mut piece) {
+    if !is_redacted(kind, &mut piece) {
         return;
     }
     let field = FIELD.get().expect("it is initialised");
     let (mut state, mut out) = (State::default(), Vec::with_capacity(2 * PIECE));
     loop {
         // SAFETY: the buffer has the length of the limit.
-        let read = unsafe { read_body(RESPONSE, piece.as_mut_ptr(), piece.len()) };
+        let read = unsafe { read_body(kind, piece.as_mut_ptr(), piece.len()) };
         out.clear();
         for &byte in &piece[..read as u32 as usize] {
             let before = state;
@@ -116,10 +111,23 @@ extern "C" fn handle_response(_req_ctx: u32, is_error: u32) {
         }
         if !out.is_empty() {
             // SAFETY: the length is correct.
-            unsafe { write_body(RESPONSE, out.as_ptr(), out.len()) };
+            unsafe { write_body(kind, out.as_ptr(), out.len()) };
         }
         if read >> 32 != 0 {
             return;
         }
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn handle_request() -> u64 {
+    redact_body(REQUEST);
+    1
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn handle_response(_req_ctx: u32, is_error: u32) {
+    if is_error == 0 {
+        redact_body(RESPONSE);
     }
 }

@@ -1,4 +1,4 @@
-//! Guests that redact an event stream while it is sent, built from `guests/redact-stream`.
+//! Guests that redact event streams and uploads while they are sent, built from `guests/redact-stream`.
 //!
 //! `HTTP_WASM_STREAM_GUESTS` names the guests, separated by colons. Without it, the one in C is built, if clang is
 //! installed.
@@ -8,6 +8,7 @@ mod clients;
 mod event_source;
 mod events;
 mod splits;
+mod uploads;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -46,6 +47,6 @@ fn in_c() -> Option<PathBuf> {
 /// held.
 fn gateway(guest: &Path, upstream: SocketAddr, streams: bool) -> Server {
     let guest = guest.to_str().expect("a path of ours is text");
-    let stream = if streams { "response" } else { "off" };
+    let stream = if streams { "both" } else { "off" };
     Server::proxy_to(upstream, &["--guest", guest, "--bodies", "decoded", "--stream", stream])
 }

@@ -46,7 +46,7 @@ pub(super) async fn fetch(addr: SocketAddr, path: &str, is_http2: bool, accepts_
     decoded(&body, is_gzip)
 }
 
-fn decoded(body: &Bytes, is_gzip: bool) -> String {
+pub(super) fn decoded(body: &Bytes, is_gzip: bool) -> String {
     let mut text = String::new();
     match is_gzip {
         true => flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text).expect("whole gzip"),

@@ -84,7 +84,7 @@ async fn serve(socket: TcpStream, answer: &(impl Fn(&str) -> Answer + ?Sized)) -
 }
 
 /// Compresses the body with gzip, so that each 4 KiB can be decoded as they arrive.
-fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(super) fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     for piece in body.chunks(4096) {
         encoder.write_all(piece)?;
