@@ -1,7 +1,10 @@
 //! Bodies that are sent and expected.
 
 use std::fmt;
+use std::io::{self, Write as _};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
 use crate::text::{hash, shown};
@@ -13,17 +16,25 @@ pub enum Payload {
     Text(String),
     /// This many bytes of a pattern in which missing or repeated bytes can be detected.
     Pattern(usize),
+    /// The bytes of another one, coded with gzip in such a way that every few bytes can be decoded as they arrive.
+    Gzip(Box<Self>),
 }
 
 impl Payload {
     /// The empty body.
     pub const EMPTY: Self = Self::Pattern(0);
 
+    /// This body, coded with gzip.
+    pub fn gzip(self) -> Self {
+        Self::Gzip(Box::new(self))
+    }
+
     /// The bytes of the body.
     pub fn bytes(&self) -> Vec<u8> {
         match self {
             Self::Text(text) => text.clone().into_bytes(),
             Self::Pattern(len) => pattern(*len),
+            Self::Gzip(plain) => gzip(&plain.bytes()).unwrap_or_default(),
         }
     }
 
@@ -32,6 +43,7 @@ impl Payload {
         match self {
             Self::Text(text) => text.len(),
             Self::Pattern(len) => *len,
+            Self::Gzip(_) => self.bytes().len(),
         }
     }
 
@@ -58,9 +70,22 @@ impl fmt::Display for Payload {
         match self {
             Self::Text(text) => f.write_str(&shown(text.as_bytes())),
             Self::Pattern(len) => write!(f, "{len} bytes"),
+            Self::Gzip(plain) => write!(f, "{plain}, coded with gzip"),
         }
     }
 }
+
+fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    for piece in bytes.chunks(bytes.len().div_ceil(GZIP_PIECES).max(1)) {
+        encoder.write_all(piece)?;
+        encoder.flush()?;
+    }
+    encoder.finish()
+}
+
+/// The number of pieces of a coded body that can be decoded as they arrive.
+const GZIP_PIECES: usize = 10;
 
 /// The first `len` bytes of the pattern. The guest has the same pattern.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {

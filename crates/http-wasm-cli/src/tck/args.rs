@@ -28,7 +28,7 @@ pub(crate) enum TckCommand {
         listen: Address,
     },
     /// Run the cases against a host; exits with 0 if all pass, with 1 if some fail
-    Run(TckRunArgs),
+    Run(Box<TckRunArgs>),
     /// List the cases
     List {
         /// Part of a case ID, or a pattern with *
@@ -54,7 +54,7 @@ pub(crate) struct TckGuestArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).multiple(true)
-    .args(["url", "launch", "stream_url", "launch_stream", "own"]))]
+    .args(["url", "launch", "stream_url", "launch_stream", "decoded_url", "launch_decoded", "own"]))]
 pub(crate) struct TckRunArgs {
     /// URL of the host under test, with the guest of `tck guest` loaded, and forwarding to `tck backend`
     #[arg(long, value_name = "URL", conflicts_with = "own")]
@@ -65,7 +65,7 @@ pub(crate) struct TckRunArgs {
     #[arg(long, value_name = "COMMAND", conflicts_with = "own", value_parser = LaunchCommand::parse)]
     pub(crate) launch: Option<LaunchCommand>,
 
-    /// URL of a host that lets guests write responses while they are sent, with the guest of `tck guest --variant
+    /// URL of a host that lets guests write messages while they are sent, with the guest of `tck guest --variant
     /// stream` loaded, and forwarding to `tck backend`. Enables the group `stream`
     #[arg(long, value_name = "URL", conflicts_with = "own")]
     pub(crate) stream_url: Option<TckUrl>,
@@ -73,6 +73,19 @@ pub(crate) struct TckRunArgs {
     /// Command that starts such a host, as for --launch
     #[arg(long, value_name = "COMMAND", conflicts_with = "own", value_parser = LaunchCommand::parse)]
     pub(crate) launch_stream: Option<LaunchCommand>,
+
+    /// The same with bodies that the guest reads and writes without their content coding. Enables the cases for that in
+    /// the group `stream`
+    #[arg(long, value_name = "URL", conflicts_with = "own")]
+    pub(crate) decoded_url: Option<TckUrl>,
+
+    /// Command that starts such a host, as for --launch
+    #[arg(long, value_name = "COMMAND", conflicts_with = "own", value_parser = LaunchCommand::parse)]
+    pub(crate) launch_decoded: Option<LaunchCommand>,
+
+    /// Messages that these hosts let guests write; skips the cases for others
+    #[arg(long, value_enum, value_name = "MESSAGES", default_value_t = TckStreams::Both)]
+    pub(crate) streams: TckStreams,
 
     /// Test this host
     #[arg(long = "self")]
@@ -110,6 +123,27 @@ pub(crate) struct TckRunArgs {
     /// Also write the results to FILE in JUnit XML format
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
+}
+
+/// Which messages a host lets guests write while they are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TckStreams {
+    /// Requests
+    Request,
+    /// Responses
+    Response,
+    /// Both
+    Both,
+}
+
+impl From<TckStreams> for http_wasm_tck::case::Streams {
+    fn from(streams: TckStreams) -> Self {
+        match streams {
+            TckStreams::Request => Self::Request,
+            TckStreams::Response => Self::Response,
+            TckStreams::Both => Self::Both,
+        }
+    }
 }
 
 /// HTTP version used with the host under test.

@@ -25,7 +25,7 @@ async fn run_command(command: TckCommand) -> Result<(), Failure> {
     match command {
         TckCommand::Guest(args) => write_guest(&args),
         TckCommand::Backend { listen } => serve(listen.as_str()).await,
-        TckCommand::Run(args) => run_cases(args).await,
+        TckCommand::Run(args) => run_cases(*args).await,
         TckCommand::List { filter } => list(filter),
     }
 }
@@ -58,15 +58,22 @@ async fn serve(address: &str) -> Result<(), Failure> {
 }
 
 async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
-    let (launch, launch_stream) = match args.own {
-        true => (Some(own_command(false)?), Some(own_command(true)?)),
-        false => (args.launch, args.launch_stream),
+    let [launch, launch_stream, launch_decoded] = match args.own {
+        true => {
+            let streams = ["--stream", "both"];
+            [&[][..], &streams, &[&streams[..], &["--bodies", "decoded"]].concat()]
+                .map(|settings| own_command(settings).map(Some))
+        }
+        false => [args.launch, args.launch_stream, args.launch_decoded].map(Ok),
     };
     let options = Options {
         address: args.url.map(|url| url.0),
-        launch,
+        launch: launch?,
         stream_address: args.stream_url.map(|url| url.0),
-        launch_stream,
+        launch_stream: launch_stream?,
+        decoded_address: args.decoded_url.map(|url| url.0),
+        launch_decoded: launch_decoded?,
+        streams: args.streams.into(),
         guest: args.guest,
         log_file: args.log_file,
         http: args.http.into(),
@@ -103,17 +110,15 @@ async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
     }
 }
 
-/// This executable as the host under test, with or without streaming.
-fn own_command(streams: bool) -> Result<LaunchCommand, Failure> {
+/// This executable as the host under test, with these settings.
+fn own_command(settings: &[&str]) -> Result<LaunchCommand, Failure> {
     let binary = std::env::current_exe().map_err(|error| {
         Failure::Other(format!("cannot determine the path of this executable: {}", plain(&error)))
     })?;
     let mut words = vec![binary.to_string_lossy().into_owned()];
     let serve = "serve --guest {guest} --guest-config @{config} --upstream {backend} --listen {listen}";
     words.extend(serve.split(' ').map(str::to_owned));
-    if streams {
-        words.extend(["--stream".to_owned(), "response".to_owned()]);
-    }
+    words.extend(settings.iter().map(|&word| word.to_owned()));
     LaunchCommand::new(words).map_err(|error| Failure::Other(error.to_string()))
 }
 

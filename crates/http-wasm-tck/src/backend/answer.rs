@@ -25,6 +25,20 @@ pub struct Reply {
     /// The connection is closed instead of sending the body.
     #[serde(default)]
     pub(crate) is_cut: bool,
+    #[serde(default)]
+    pub(crate) timing: Timing,
+}
+
+/// When a response is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Timing {
+    /// After the request.
+    #[default]
+    Last,
+    /// After the request's head. Then the body is read.
+    Early,
+    /// After the request's head. Then the connection is closed, without reading the body.
+    EarlyAndLast,
 }
 
 /// The backend's default response body.
@@ -50,6 +64,7 @@ impl Reply {
             piece: 0,
             pause_ms: 0,
             is_cut: false,
+            timing: Timing::Last,
         }
     }
 
@@ -104,6 +119,23 @@ impl Reply {
     pub fn slowly(mut self, piece: usize, pause_ms: u64) -> Self {
         (self.piece, self.pause_ms) = (piece, pause_ms);
         self
+    }
+
+    /// The same, sent before the request's body is read.
+    pub fn early(mut self) -> Self {
+        self.timing = Timing::Early;
+        self
+    }
+
+    /// The same, sent instead of reading the request's body. The connection is closed.
+    pub fn closing(mut self) -> Self {
+        self.timing = Timing::EarlyAndLast;
+        self.header("connection", "close")
+    }
+
+    /// Whether the request's body isn't read.
+    pub(crate) fn closes(&self) -> bool {
+        self.timing == Timing::EarlyAndLast
     }
 
     pub(crate) fn pause(&self) -> Duration {

@@ -12,10 +12,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt as _, BufWriter};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, BufWriter};
 use tokio::net::{TcpListener, TcpStream};
 
 pub use self::answer::Reply;
+pub(crate) use self::answer::Timing;
 pub use self::received_request::ReceivedRequest;
 use crate::text::{from_hex, latin1};
 use crate::wire::{Framed, Framing, Head, Reader, values, write_body, write_fields};
@@ -23,6 +24,9 @@ use crate::wire::{Framed, Framing, Head, Reader, values, write_body, write_field
 pub(crate) const ID: &str = "x-tck-id";
 pub(crate) const FETCH: &str = "x-tck-fetch";
 pub(crate) const ANSWER: &str = "x-tck-answer";
+
+/// How long a connection stays open that is closed without reading a request's body.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// How many requests are remembered.
 const MEMORY: usize = 1024;
@@ -81,34 +85,35 @@ impl Connection {
                 writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
                 writer.flush().await?;
             }
-            let broken = match head.framing() {
-                Ok((framing, length)) => {
-                    seen.framing = framing;
-                    match reader.body(framing, length).await {
-                        Ok(body) => {
-                            seen.receive(&body.bytes, &body.trailers);
-                            None
-                        }
-                        Err(error) => Some(error.to_string()),
-                    }
-                }
-                Err(reason) => Some(reason),
-            };
-            let close = broken.is_some();
-            seen.broken = broken;
             let fetched = values(&head.fields, FETCH).next().map(|id| self.recall(&latin1(id)));
-            let reply = match fetched {
-                Some(reply) => reply,
-                None => {
-                    let reply = asked(&head);
-                    if let Some(id) = values(&head.fields, ID).next() {
-                        self.remember(latin1(id), seen);
-                    }
-                    reply
+            let is_fetch = fetched.is_some();
+            let reply = fetched.unwrap_or_else(|| asked(&head));
+            if reply.timing != Timing::Last {
+                answer(&mut writer, &head, &reply).await?;
+            }
+            if !reply.closes() {
+                reader.first_byte = None;
+                seen.broken = receive(&mut seen, &mut reader, &head).await.err();
+                let since = reader.first_byte.map(|first| first.elapsed()).unwrap_or_default();
+                seen.streamed_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+            }
+            let is_last = seen.broken.is_some() || reply.is_cut || reply.framing == Framing::Close;
+            if let Some(id) = values(&head.fields, ID).next()
+                && !is_fetch
+            {
+                self.remember(latin1(id), seen);
+            }
+            match reply.timing {
+                Timing::Last => answer(&mut writer, &head, &reply).await?,
+                Timing::Early => {}
+                Timing::EarlyAndLast => {
+                    writer.shutdown().await?;
+                    // To close it at once could reset the connection before the response is read.
+                    tokio::time::sleep(LINGER).await;
+                    return Ok(());
                 }
-            };
-            answer(&mut writer, &head, &reply).await?;
-            if close || reply.is_cut || reply.framing == Framing::Close {
+            }
+            if is_last {
                 return Ok(());
             }
         }
@@ -132,6 +137,19 @@ impl Connection {
             Err(_) => Reply::text(500, "the report is not JSON"),
         }
     }
+}
+
+/// Reads the body of a request. The error says what is wrong with it.
+async fn receive<S: AsyncRead + Unpin>(
+    seen: &mut ReceivedRequest,
+    reader: &mut Reader<S>,
+    head: &Head,
+) -> Result<(), String> {
+    let (framing, length) = head.framing()?;
+    seen.framing = framing;
+    let body = reader.body(framing, length).await.map_err(|error| error.to_string())?;
+    seen.receive(&body.bytes, &body.trailers);
+    Ok(())
 }
 
 fn asked(head: &Head) -> Reply {

@@ -19,6 +19,8 @@ pub struct ReceivedRequest {
     /// The first bytes of the body.
     pub(crate) body: String,
     pub(crate) trailers: Vec<(String, String)>,
+    /// Milliseconds from the body's first byte to its end.
+    pub(crate) streamed_ms: u64,
     /// What was wrong with it on the wire.
     pub(crate) broken: Option<String>,
 }

@@ -40,7 +40,9 @@ pub enum Check {
     Length(Option<usize>),
     /// The client gets these values of a trailer.
     Trailer(&'static str, Values),
-    /// Time passes between the body's first byte and its end.
+    /// The client gets a body that is this one once its content coding, gzip or none, is removed.
+    Decodes(Payload),
+    /// Time passes between the first byte of the client's body and its end.
     Streams(Duration),
     /// Neither client nor backend gets this header with this text in its value.
     Nowhere(&'static str, &'static str),
@@ -56,6 +58,10 @@ pub enum Check {
     BackendBody(Payload),
     /// The backend gets this framing; `None` if there is neither length nor chunks.
     BackendFraming(Framing),
+    /// Time passes between the first byte of the backend's body and its end.
+    BackendStreams(Duration),
+    /// The backend gets a request that is aborted.
+    BackendBreaksOff,
     /// The backend gets these values of a trailer.
     BackendTrailer(&'static str, Values),
     /// The log has a line with this text.

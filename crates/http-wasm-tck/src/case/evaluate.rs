@@ -1,5 +1,10 @@
 //! Checks the results of an exchange.
 
+use std::io::Read as _;
+use std::time::Duration;
+
+use flate2::read::MultiGzDecoder;
+
 use super::check::{Check, Phase, Values};
 use super::compare::{body, fields, require, same};
 use super::exchange::Exchange;
@@ -16,27 +21,22 @@ impl Exchange {
         instead: Option<&[Check]>,
     ) -> Result<(), Mismatch> {
         let checks = instead.unwrap_or(&self.checks);
-        let fails = |check: &Check| {
-            use Check::{BreaksOff, Dropped, StatusWithin, Traps};
-            matches!(check, Traps(_) | Dropped | BreaksOff | StatusWithin(..))
-        };
-        let determines_status = |check: &Check| matches!(check, Check::Status(_)) || fails(check);
-        if !checks.iter().any(determines_status) {
+        if !checks.iter().any(Check::determines_status) {
             let expected = if self.stops.is_some() { 200 } else { self.reply.status };
             Check::Status(expected).evaluate(observed)?;
         }
         checks.iter().try_for_each(|check| check.evaluate(observed))?;
-        if checks.iter().any(fails) || instead.is_some() {
+        if checks.iter().any(Check::fails) || instead.is_some() {
             return Ok(());
         }
         let response = observed.response()?;
         whole(response.broken.as_deref(), "a whole response")?;
-        if self.stops.is_none() {
+        if self.stops.is_none() && !self.reply.closes() {
             whole(observed.seen()?.broken.as_deref(), "a whole request at the backend")?;
         }
         let before = self.before.expected();
         if !before.is_empty() {
-            let reports = match self.stops.is_some() {
+            let reports = match self.reports_in_response() {
                 true => response.header("x-tck-report"),
                 false => observed.seen()?.header("x-tck-report"),
             };
@@ -61,6 +61,20 @@ fn whole(broken: Option<&str>, what: &str) -> Result<(), Mismatch> {
 }
 
 impl Check {
+    /// Whether it determines which status the client gets.
+    fn determines_status(&self) -> bool {
+        matches!(self, Self::Status(_)) || self.fails()
+    }
+
+    /// Whether the exchange fails.
+    fn fails(&self) -> bool {
+        match self {
+            Self::Traps(_) | Self::Dropped | Self::BreaksOff | Self::StatusWithin(..) => true,
+            Self::AnyOf(checks) => checks.iter().all(Self::fails),
+            _ => false,
+        }
+    }
+
     pub(super) fn evaluate(&self, observed: &Observed<'_>) -> Result<(), Mismatch> {
         match self {
             Self::Status(status) => {
@@ -103,14 +117,24 @@ impl Check {
                 let seen = observed.response()?.trailer(name);
                 fields(&seen, expected, || format!("trailer {name} at the client"))
             }
-            Self::Streams(least) => {
-                let seen = observed.response()?.streamed;
-                require(
-                    seen >= *least,
-                    || "the first bytes well before the last ones".to_owned(),
-                    || format!("{} ms between them", seen.as_millis()),
-                )
+            Self::Decodes(expected) => {
+                let response = observed.response()?;
+                let decoded = match &response.header("content-encoding")[..] {
+                    [] => response.body.clone(),
+                    [coding] if coding == b"gzip" => gunzip(&response.body)?,
+                    others => return Err(Mismatch::new("gzip or no coding", format!("{others:?}"))),
+                };
+                body(decoded.len(), hash(&decoded), &decoded, expected, "at the client, once decoded")
             }
+            Self::Streams(least) => streams(observed.response()?.streamed, *least, "the client"),
+            Self::BackendStreams(least) => {
+                streams(Duration::from_millis(observed.seen()?.streamed_ms), *least, "the backend")
+            }
+            Self::BackendBreaksOff => require(
+                observed.seen()?.broken.is_some(),
+                || "a request that breaks off at the backend".to_owned(),
+                || "one that ends as if it were whole".to_owned(),
+            ),
             Self::Nowhere(name, text) => {
                 let mut all = observed.response()?.header(name);
                 all.extend(observed.backend.iter().flat_map(|seen| seen.header(name)));
@@ -174,6 +198,22 @@ impl Check {
                 Err(Mismatch::new(expected.join(", or "), seen))
             }
         }
+    }
+}
+
+fn streams(seen: Duration, least: Duration, receiver: &str) -> Result<(), Mismatch> {
+    require(
+        seen >= least,
+        || format!("the first bytes at {receiver} well before the last ones"),
+        || format!("{} ms between them", seen.as_millis()),
+    )
+}
+
+fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, Mismatch> {
+    let mut decoded = Vec::new();
+    match MultiGzDecoder::new(bytes).read_to_end(&mut decoded) {
+        Ok(_) => Ok(decoded),
+        Err(error) => Err(Mismatch::new("a body coded with gzip", error.to_string())),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::check::Check;
-use crate::backend::{ANSWER, ID, Reply};
+use crate::backend::{ANSWER, ID, Reply, Timing};
 use crate::client::Request;
 use crate::guest::{Capabilities, Function};
 use crate::payload::Payload;
@@ -22,6 +22,8 @@ pub struct Exchange {
     pub(super) stops: Option<u32>,
     features: u32,
     reports_after: bool,
+    /// `handle_request` reports in a response header even though it proceeds, because it has sent the request's head.
+    sends_request: bool,
     pub(super) checks: Vec<Check>,
 }
 
@@ -109,6 +111,18 @@ impl Exchange {
         self.header("te", "trailers")
     }
 
+    /// The same, but the client aborts the request instead of ending it. The body must be chunked.
+    pub fn cut(mut self) -> Self {
+        self.request.is_cut = true;
+        self
+    }
+
+    /// What the guest does in `handle_request`, in which it streams the request.
+    pub fn sends(mut self, script: Script) -> Self {
+        self.sends_request = true;
+        self.before(script)
+    }
+
     /// What the guest does in `handle_request`.
     pub fn before(mut self, script: Script) -> Self {
         self.before = script;
@@ -151,8 +165,10 @@ impl Exchange {
         self
     }
 
-    pub(crate) fn checks(&self) -> &[Check] {
-        &self.checks
+    /// Whether the last results may come after the response.
+    pub(crate) fn outlasts_response(&self) -> bool {
+        self.reply.timing != Timing::Last
+            || self.checks.iter().any(|check| matches!(check, Check::Logged(_) | Check::BackendBreaksOff))
     }
 
     /// What a guest needs in order to take part.
@@ -174,6 +190,11 @@ impl Exchange {
         self.reports_after && !self.after.expected().is_empty()
     }
 
+    /// Whether `handle_request` reports its results in a response header.
+    pub(super) fn reports_in_response(&self) -> bool {
+        self.stops.is_some() || self.sends_request
+    }
+
     /// The exchange as it is sent, under this ID.
     pub(crate) fn prepare(&self, case: &str, id: String) -> Sent {
         let mut before = script();
@@ -182,7 +203,7 @@ impl Exchange {
         }
         before = before.then(self.before.clone());
         if !self.before.expected().is_empty() {
-            before = before.deliver(if self.stops.is_some() { IN_RESPONSE } else { IN_REQUEST });
+            before = before.deliver(if self.reports_in_response() { IN_RESPONSE } else { IN_REQUEST });
         }
         if let Some(req_ctx) = self.stops {
             before = before.proceed(0, req_ctx);

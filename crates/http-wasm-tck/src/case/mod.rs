@@ -6,6 +6,7 @@ mod evaluate;
 mod exchange;
 mod observed;
 mod report;
+mod streams;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,6 +15,7 @@ pub use self::check::{Check, Phase};
 pub use self::exchange::Exchange;
 pub(crate) use self::observed::Observed;
 pub(crate) use self::report::value;
+pub use self::streams::Streams;
 pub use crate::client::Http;
 use crate::guest::{Capabilities, Function, Variant};
 
@@ -32,7 +34,7 @@ pub enum Section {
     Phases,
     /// Bodies, their framing, and trailers.
     Bodies,
-    /// Responses that are sent while the guest is writing them. Not specified by the ABI, but by `docs/streaming.md`.
+    /// Messages that are sent while the guest is writing them. Not specified by the ABI, but by `docs/streaming.md`.
     Streaming,
 }
 
@@ -63,6 +65,22 @@ pub enum Host {
         /// The bytes that `get_config` returns.
         config: Vec<u8>,
     },
+    /// A host that lets the guest `stream` write messages while they are sent.
+    Streaming {
+        /// Whether the guest reads and writes bodies without their content coding.
+        decodes: bool,
+    },
+}
+
+impl Host {
+    /// The guest that it has loaded.
+    pub(crate) fn variant(&self) -> Variant {
+        match self {
+            Self::Any => Variant::Conformance,
+            Self::Own { variant, .. } => *variant,
+            Self::Streaming { .. } => Variant::Stream,
+        }
+    }
 }
 
 /// How the reference host (Go, `net/http`) differs from what the case requires.
@@ -91,6 +109,8 @@ pub struct Case {
     pub(crate) says: String,
     pub(crate) section: Section,
     pub(crate) host: Host,
+    /// The messages that a host that streams must let the guest write.
+    pub(crate) streams: Streams,
     pub(crate) only: Option<Http>,
     pub(crate) differs: Option<Difference>,
     pub(crate) plan: Plan,
@@ -103,12 +123,27 @@ impl Case {
     }
 
     pub(crate) fn of(id: impl Into<String>, section: Section, says: impl Into<String>, plan: Plan) -> Self {
-        Self { id: id.into(), says: says.into(), section, host: Host::Any, only: None, differs: None, plan }
+        Self {
+            id: id.into(),
+            says: says.into(),
+            section,
+            host: Host::Any,
+            streams: Streams::Both,
+            only: None,
+            differs: None,
+            plan,
+        }
     }
 
     /// The same with its own host.
     pub fn with_guest(mut self, variant: Variant, config: impl Into<Vec<u8>>) -> Self {
         self.host = Host::Own { variant, config: config.into() };
+        self
+    }
+
+    /// The same with a host that lets the guest write these messages while they are sent.
+    pub(crate) fn streaming(mut self, streams: Streams, decodes: bool) -> Self {
+        (self.host, self.streams) = (Host::Streaming { decodes }, streams);
         self
     }
 
@@ -150,16 +185,16 @@ impl Case {
         &self.host
     }
 
-    /// Whether the host must let the guest write responses while they are sent.
-    pub fn streams(&self) -> bool {
-        matches!(self.host, Host::Own { variant: Variant::Stream, .. })
+    /// The messages that the host must let the guest write while they are sent.
+    pub fn streams(&self) -> Option<Streams> {
+        matches!(self.host, Host::Streaming { .. }).then_some(self.streams)
     }
 
     /// The group: `core` for cases that run against any URL, otherwise the first part of the ID.
     pub fn group(&self) -> &str {
         match self.host {
             Host::Any => "core",
-            Host::Own { .. } => self.id.split('/').next().unwrap_or_default(),
+            Host::Own { .. } | Host::Streaming { .. } => self.id.split('/').next().unwrap_or_default(),
         }
     }
 

@@ -24,9 +24,12 @@ pub(super) async fn send(stream: TcpStream, address: &str, request: &Request) ->
             trailers: &request.trailers,
             piece: request.piece,
             pause: request.pause,
-            is_cut: false,
+            is_cut: request.is_cut,
         };
         write_body(&mut writer, framed).await?;
+        if request.is_cut {
+            return Err(closed("the client has aborted the request"));
+        }
         // The connection stays open for writing, because some servers treat a half-closed connection as a disconnected
         // client.
         std::future::pending::<io::Result<()>>().await
@@ -35,9 +38,13 @@ pub(super) async fn send(stream: TcpStream, address: &str, request: &Request) ->
     tokio::pin!(read);
     tokio::select! {
         result = &mut read => result,
-        failed = write => match read.await {
-            Ok(response) => Ok(response),
-            Err(error) => failed.and(Err(error)),
+        failed = write => match failed {
+            // Both halves are dropped, which closes the connection.
+            Err(error) if request.is_cut => Err(error),
+            failed => match read.await {
+                Ok(response) => Ok(response),
+                Err(error) => failed.and(Err(error)),
+            },
         },
     }
 }

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use super::message::{Request, Response, since};
 use crate::wire::{Fields, Framing};
 
-type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
+type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, io::Error>;
 
 pub(super) async fn send(stream: TcpStream, address: &str, request: &Request) -> io::Result<Response> {
     let (mut sender, connection) =
@@ -91,22 +91,25 @@ fn message(address: &str, request: &Request) -> io::Result<http::Request<Body>> 
 
 fn body(request: &Request) -> Body {
     if request.framing == Framing::None {
-        return Empty::new().boxed_unsync();
+        return Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync();
     }
     let bytes = Bytes::from(request.body.bytes());
     let piece = if request.piece == 0 { bytes.len().max(1) } else { request.piece };
     let pause = request.pause;
-    let mut frames: Vec<Frame<Bytes>> =
-        bytes.chunks(piece).map(|piece| Frame::data(Bytes::copy_from_slice(piece))).collect();
+    let mut frames: Vec<io::Result<Frame<Bytes>>> =
+        bytes.chunks(piece).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
     if !request.trailers.is_empty() {
-        frames.push(Frame::trailers(to_map(&request.trailers).unwrap_or_default()));
+        frames.push(Ok(Frame::trailers(to_map(&request.trailers).unwrap_or_default())));
+    }
+    if request.is_cut {
+        frames.push(Err(io::ErrorKind::ConnectionAborted.into()));
     }
     let frames = stream::unfold((frames.into_iter(), true), move |(mut frames, first)| async move {
         let frame = frames.next()?;
         if !first && !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        Some((Ok(frame), (frames, false)))
+        Some((frame, (frames, false)))
     });
     StreamBody::new(frames).boxed_unsync()
 }

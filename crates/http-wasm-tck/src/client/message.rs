@@ -39,6 +39,8 @@ pub(crate) struct Request {
     pub(crate) trailers: Fields,
     pub(crate) piece: usize,
     pub(crate) pause: Duration,
+    /// The request is aborted instead of ending.
+    pub(crate) is_cut: bool,
 }
 
 impl Default for Request {
@@ -54,6 +56,7 @@ impl Default for Request {
             trailers: Fields::new(),
             piece: 0,
             pause: Duration::ZERO,
+            is_cut: false,
         }
     }
 }

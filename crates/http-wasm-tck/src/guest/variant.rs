@@ -37,7 +37,7 @@ pub enum Variant {
     Wasi,
     /// Has no `handle_response`.
     NoHandleResponse,
-    /// Declares support for responses that are sent while it is writing them.
+    /// Declares support for messages that are sent while it is writing them.
     Stream,
 }
 

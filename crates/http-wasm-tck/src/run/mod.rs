@@ -23,6 +23,9 @@ use crate::backend::Backend;
 use crate::case::{Case, Host, Plan};
 use crate::guest::{Capabilities, Variant};
 
+/// The hosts that may be running already, or for which there may be commands.
+const HOSTS: [Host; 3] = [Host::Any, Host::Streaming { decodes: false }, Host::Streaming { decodes: true }];
+
 /// Runs the cases, and reports each outcome as soon as it is available.
 ///
 /// # Errors
@@ -32,20 +35,19 @@ pub async fn run(
     options: &Options,
     mut each: impl FnMut(&Outcome),
 ) -> Result<Vec<Outcome>, RunError> {
-    let addresses = [&options.address, &options.stream_address];
-    let commands = [&options.launch, &options.launch_stream];
-    if addresses.iter().all(|address| address.is_none()) && commands.iter().all(|command| command.is_none()) {
+    if !HOSTS.iter().any(|host| options.has(host)) {
         return Err(RunError::NoTarget);
     }
     let mut running = None;
-    if let Some(address) = &options.address {
+    for host in HOSTS {
+        let Some(address) = options.address(&host) else { continue };
         let checked = preflight::check(address, options.http, options.timeout).await;
-        running = Some(checked.map_err(RunError::Setup)?);
+        let capabilities = checked.map_err(RunError::Setup)?;
+        if host == Host::Any {
+            running = Some(capabilities);
+        }
     }
-    if let Some(address) = &options.stream_address {
-        preflight::check(address, options.http, options.timeout).await.map_err(RunError::Setup)?;
-    }
-    let backend = match commands.iter().any(|command| command.is_some()) {
+    let backend = match HOSTS.iter().any(|host| options.launch(host).is_some()) {
         false => None,
         true => Some(OwnBackend::start().await.map_err(RunError::Backend)?),
     };
@@ -78,23 +80,30 @@ fn skipped(case: &Case, options: &Options) -> Option<String> {
         Some(http) if http != options.http => return Some(format!("applies only to {http}")),
         _ => {}
     }
-    if case.streams() {
-        return (options.stream_address.is_none() && options.launch_stream.is_none()).then(|| {
+    if let Some(streams) = case.streams()
+        && !options.streams.includes(streams)
+    {
+        return Some(format!("needs a host that streams {streams}"));
+    }
+    if options.has(&case.host) {
+        return None;
+    }
+    Some(match case.host {
+        Host::Any => {
+            "needs a host: pass the URL of one with --url, or a command that starts one with --launch".to_owned()
+        }
+        Host::Own { .. } => "needs its own host: pass a command that starts one with --launch".to_owned(),
+        Host::Streaming { decodes: false } => {
             "needs a host that streams: pass the URL of one with --stream-url, or a command that starts one with \
              --launch-stream"
                 .to_owned()
-        });
-    }
-    match case.host() {
-        Host::Own { .. } if options.launch.is_none() => {
-            Some("needs its own host: pass a command that starts one with --launch".to_owned())
         }
-        Host::Any if options.address.is_none() && options.launch.is_none() => Some(
-            "needs a host: pass the URL of one with --url, or a command that starts one with --launch"
-                .to_owned(),
-        ),
-        _ => None,
-    }
+        Host::Streaming { decodes: true } => {
+            "needs a host that streams and decodes bodies: pass the URL of one with --decoded-url, or a command that \
+             starts one with --launch-decoded"
+                .to_owned()
+        }
+    })
 }
 
 /// Why the guest can't take part in a case; `running` is what that of the host at the address is capable of.
@@ -106,10 +115,10 @@ fn incapable(
 ) -> Option<String> {
     let capabilities = match case.host() {
         Host::Any => running.unwrap_or(started),
-        Host::Own { variant, .. } if options.guest.is_some() && *variant != Variant::Conformance => {
-            return Some(format!("needs the variant `{variant}` of the kit's own guest"));
+        host if options.guest.is_some() && host.variant() != Variant::Conformance => {
+            return Some(format!("needs the variant `{}` of the kit's own guest", host.variant()));
         }
-        Host::Own { .. } => started,
+        Host::Own { .. } | Host::Streaming { .. } => started,
     };
     capabilities.lacking(case.needs()).map(|what| format!("the guest doesn't support this: the case {what}"))
 }

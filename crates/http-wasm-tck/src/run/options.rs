@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::filter::Filter;
 use super::launch::LaunchCommand;
-use crate::case::Http;
+use crate::case::{Host, Http, Streams};
 
 /// Whose behaviour is expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,11 +27,17 @@ pub struct Options {
     pub address: Option<String>,
     /// How to start the host under test: for cases that need their own, and for all if there is no address.
     pub launch: Option<LaunchCommand>,
-    /// A host that lets guests write responses while they are sent: it has the guest `stream` loaded, and forwards to
+    /// A host that lets guests write messages while they are sent: it has the guest `stream` loaded, and forwards to
     /// the kit's backend.
     pub stream_address: Option<String>,
     /// How to start such a host.
     pub launch_stream: Option<LaunchCommand>,
+    /// The same with bodies that the guest reads and writes without their content coding.
+    pub decoded_address: Option<String>,
+    /// How to start such a host.
+    pub launch_decoded: Option<LaunchCommand>,
+    /// The messages that these hosts stream.
+    pub streams: Streams,
     /// The conformance guest for started hosts, if that isn't the kit's own: one that was written with some language's
     /// bindings. Cases that it can't take part in are skipped.
     pub guest: Option<PathBuf>,
@@ -47,6 +53,34 @@ pub struct Options {
     pub timeout: Duration,
 }
 
+impl Options {
+    /// The address of a host for such cases, if there is one that is running already.
+    pub(super) fn address(&self, host: &Host) -> Option<&str> {
+        let address = match host {
+            Host::Any => &self.address,
+            Host::Own { .. } => &None,
+            Host::Streaming { decodes: false } => &self.stream_address,
+            Host::Streaming { decodes: true } => &self.decoded_address,
+        };
+        address.as_deref()
+    }
+
+    /// How to start a host for such cases.
+    pub(super) fn launch(&self, host: &Host) -> Option<&LaunchCommand> {
+        let command = match host {
+            Host::Any | Host::Own { .. } => &self.launch,
+            Host::Streaming { decodes: false } => &self.launch_stream,
+            Host::Streaming { decodes: true } => &self.launch_decoded,
+        };
+        command.as_ref()
+    }
+
+    /// Whether it can have a case that needs such a host.
+    pub(super) fn has(&self, host: &Host) -> bool {
+        self.address(host).is_some() || self.launch(host).is_some()
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -54,6 +88,9 @@ impl Default for Options {
             launch: None,
             stream_address: None,
             launch_stream: None,
+            decoded_address: None,
+            launch_decoded: None,
+            streams: Streams::default(),
             guest: None,
             log_file: None,
             http: Http::One,

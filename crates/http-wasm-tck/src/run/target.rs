@@ -12,12 +12,12 @@ use super::launch::{Launched, Setting};
 use super::options::{Options, Profile, RunError};
 use super::preflight;
 use super::probe::fetch;
-use crate::case::{Case, Check, Exchange, Host, Observed, Plan};
+use crate::case::{Case, Exchange, Host, Observed, Plan};
 use crate::client::{Request, send};
 use crate::guest::{self, Capabilities, Variant};
 
-/// How long a line may take to appear in the log.
-const LOG_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long after the response a line may take to appear in the log, and the end of a request to reach the backend.
+const LATE: Duration = Duration::from_secs(3);
 
 pub(super) struct Target<'a> {
     options: &'a Options,
@@ -43,13 +43,8 @@ impl<'a> Target<'a> {
 
     /// Runs the exchanges of a case.
     pub(super) async fn exchange(&mut self, case: &Case) -> Result<(), String> {
-        let running = match &case.host {
-            Host::Any => &self.options.address,
-            Host::Own { .. } if case.streams() => &self.options.stream_address,
-            Host::Own { .. } => &None,
-        };
-        let address = match running {
-            Some(address) => address.clone(),
+        let address = match self.options.address(&case.host) {
+            Some(address) => address.to_owned(),
             None => self.launch(&case.host).await?,
         };
         match &case.plan {
@@ -72,11 +67,11 @@ impl<'a> Target<'a> {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let sent = exchange.prepare(&case.id, format!("{:x}-{count}", self.run));
         let response = send(address, http, &sent.request, self.options.timeout).await;
-        let backend = fetch(address, http, &sent.id, self.options.timeout).await?;
         let lenient = self.options.profile == Profile::Reference;
         let expected = case.differs.as_ref().filter(|_| lenient).and_then(|d| d.expects.as_deref());
         let start = Instant::now();
         loop {
+            let backend = fetch(address, http, &sent.id, self.options.timeout).await?;
             let log = self.launched.as_ref().map(|(_, launched)| launched.log());
             let observed = Observed {
                 response: response.as_ref().map_err(|error| &error[..]),
@@ -92,7 +87,7 @@ impl<'a> Target<'a> {
             };
             match result {
                 Ok(()) => return Ok(()),
-                Err(_) if exchange.waits_for_log() && start.elapsed() < LOG_TIMEOUT => {
+                Err(_) if exchange.outlasts_response() && start.elapsed() < LATE => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err(mismatch) => return Err(mismatch.to_string()),
@@ -113,7 +108,7 @@ impl<'a> Target<'a> {
     async fn launch(&mut self, host: &Host) -> Result<String, String> {
         let wanted = match host {
             Host::Any => Host::Own { variant: Variant::Conformance, config: Vec::new() },
-            own @ Host::Own { .. } => own.clone(),
+            own => own.clone(),
         };
         if let Some((host, launched)) = &mut self.launched
             && *host == wanted
@@ -131,12 +126,10 @@ impl<'a> Target<'a> {
 
     fn start(&self, host: &Host) -> Result<Launched, String> {
         let (variant, config) = match host {
-            Host::Any => (Variant::Conformance, &[][..]),
             Host::Own { variant, config } => (*variant, &config[..]),
+            Host::Any | Host::Streaming { .. } => (host.variant(), &[][..]),
         };
-        let command =
-            if variant == Variant::Stream { &self.options.launch_stream } else { &self.options.launch };
-        let (Some(command), Some(backend)) = (command, self.backend) else {
+        let (Some(command), Some(backend)) = (self.options.launch(host), self.backend) else {
             return Err("there is no command to start a host".to_owned());
         };
         let count = self.count.fetch_add(1, Ordering::Relaxed);
@@ -197,11 +190,5 @@ fn names_the_cause(case: &Case, launched: &Launched) -> Result<(), String> {
             Err("an error that names handle_response: seen none".to_owned())
         }
         _ => Ok(()),
-    }
-}
-
-impl Exchange {
-    fn waits_for_log(&self) -> bool {
-        self.checks().iter().any(|check| matches!(check, Check::Logged(_)))
     }
 }

@@ -89,6 +89,11 @@ impl Script {
             .gives(payload.digest())
     }
 
+    /// Copies a body as it comes until it ends, which it may do early, because its receiver is gone.
+    pub fn copy_until_closed(self, kind: u32, step: u32) -> Self {
+        self.op(85, &[kind.into(), FREE.into(), step.into(), kind.into()])
+    }
+
     /// Writes body bytes.
     pub fn write(self, kind: u32, bytes: impl Into<Arg>) -> Self {
         self.call(Function::WriteBody, [kind.into(), bytes.into()])

@@ -11,11 +11,14 @@ use http_wasm_tower::Body;
 use hyper::{Request, Response};
 
 use crate::mutation::Mutation;
+use crate::streams::Streaming;
 
 /// A host that delegates everything except what its mutation breaks.
 pub(crate) struct Broken<H = HttpHost> {
     pub(crate) inner: H,
     mutation: Option<Mutation>,
+    /// The message whose `content-encoding` can't be removed.
+    keeps_coding_of: Option<BodyKind>,
     pub(crate) seen: ReceivedRequest,
 }
 
@@ -54,7 +57,23 @@ const RESPONSE: BodyKind = BodyKind::Response;
 
 impl Broken {
     pub(crate) fn new(request: Request<Body>, client: SocketAddr, mutation: Option<Mutation>) -> Self {
-        Self { inner: HttpHost::new(request, Some(client)), mutation, seen: ReceivedRequest::default() }
+        Self {
+            inner: HttpHost::new(request, Some(client)),
+            mutation,
+            keeps_coding_of: None,
+            seen: ReceivedRequest::default(),
+        }
+    }
+
+    /// The same for a host that streams.
+    pub(crate) fn streaming(mut self, streaming: Option<Streaming>) -> Self {
+        self.keeps_coding_of = streaming.and_then(Streaming::keeps_coding_of);
+        self
+    }
+
+    /// Whether the guest has begun to write the message of this kind in its phase.
+    pub(crate) fn is_late(&self, kind: BodyKind) -> bool {
+        self.seen.answered == (kind == RESPONSE) && self.of(kind).is_written
     }
 
     /// Whether the next handler has responded.
@@ -122,6 +141,12 @@ impl Broken {
 }
 
 impl<H: Host> Broken<H> {
+    /// A host for one message of this one.
+    fn part(&self, inner: H) -> Self {
+        let Self { mutation, keeps_coding_of, .. } = *self;
+        Self { inner, mutation, keeps_coding_of, seen: ReceivedRequest::default() }
+    }
+
     fn breaks(&self, mutation: Mutation) -> bool {
         self.mutation == Some(mutation)
     }
@@ -174,6 +199,13 @@ impl<H: Host> Broken<H> {
         }
     }
 
+    pub(crate) fn of_mut(&mut self, message: BodyKind) -> &mut OfMessage {
+        match message {
+            BodyKind::Request => &mut self.seen.request,
+            BodyKind::Response => &mut self.seen.response,
+        }
+    }
+
     fn of(&self, message: BodyKind) -> &OfMessage {
         match message {
             BodyKind::Request => &self.seen.request,
@@ -203,6 +235,7 @@ impl<H: Host> LocalHost for Broken<H> {
 
     const SENDER_DECLARES_LENGTH: bool = H::SENDER_DECLARES_LENGTH;
     const STREAMS: bool = H::STREAMS;
+    const STREAMS_REQUESTS: bool = H::STREAMS_REQUESTS;
 
     fn save_head(&self, message: BodyKind) -> H::Head {
         self.inner.save_head(message)
@@ -261,6 +294,12 @@ impl<H: Host> LocalHost for Broken<H> {
         if self.loses(message, name) {
             return Ok(());
         }
+        if matches!(change, HeaderChange::Remove)
+            && self.keeps_coding_of == Some(message)
+            && name.eq_ignore_ascii_case(b"content-encoding")
+        {
+            return Ok(());
+        }
         match change {
             HeaderChange::Set(value) if self.keeps_announcement(name) => self.announce(message, value),
             HeaderChange::Remove if self.keeps_announcement(name) => Ok(()),
@@ -298,7 +337,12 @@ impl<H: Host> LocalHost for Broken<H> {
 
     fn split_response(&mut self) -> Option<Self> {
         let inner = self.inner.split_response()?;
-        Some(Self { inner, mutation: self.mutation, seen: ReceivedRequest::default() })
+        Some(self.part(inner))
+    }
+
+    fn split_request(&mut self) -> Option<Self> {
+        let inner = self.inner.split_request()?;
+        Some(self.part(inner))
     }
 
     fn set_body(&mut self, message: BodyKind, mut body: Outgoing) {

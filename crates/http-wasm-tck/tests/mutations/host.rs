@@ -1,9 +1,12 @@
 //! This project's host with or without a broken rule, in this process, in front of the kit's backend.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::LazyLock;
+use std::task::Poll;
 
-use http_wasm_host::{Engine, Error, Guest, Outcome, Rule, Stream};
+use http_wasm_host::{BodyKind, Engine, Error, Guest, Outcome, RequestStream, Rule};
 use http_wasm_tower::Body;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -13,11 +16,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::broken::Broken;
 use crate::imports::intercept;
 use crate::mutation::Mutation;
-use crate::streams::{self, StreamFault};
+use crate::streams::{self, StreamFault, Streaming};
 
 /// The fault of a host.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +33,7 @@ pub(crate) enum Fault {
     /// A wrong response when a guest fails.
     Answer(OnFailure),
     /// A host that streams, as it is or with a rule of streaming broken.
-    Stream(Option<StreamFault>),
+    Stream(Streaming),
 }
 
 /// Wrong responses when a guest fails.
@@ -64,9 +68,8 @@ fn engine() -> &'static Engine {
 fn load(fault: Fault, wasm: &[u8]) -> Guest<Broken> {
     let builder = Guest::<Broken>::builder(engine()).name(format!("{fault:?}"));
     let builder = match fault {
-        Fault::None | Fault::Answer(_) | Fault::Stream(Some(StreamFault::Held)) => builder,
-        Fault::Stream(None) => builder.stream(Stream::Response),
-        Fault::Stream(Some(fault)) => builder.stream(Stream::Response).intercept(streams::intercept(fault)),
+        Fault::None | Fault::Answer(_) => builder,
+        Fault::Stream(streaming) => streaming.set(builder),
         Fault::Rule(mutation) => match inner_rule(mutation) {
             Some(rule) => builder.break_rule(rule),
             None => builder.intercept(intercept(mutation)),
@@ -135,22 +138,80 @@ async fn serve(
         }
     };
     let is_head = request.method() == hyper::Method::HEAD;
-    let host = Broken::new(request.map(Body::new), client, mutation);
-    let mut pinned = match guest.handle_request(host).await {
+    let streaming = match fault {
+        Fault::Stream(streaming) => Some(streaming),
+        Fault::None | Fault::Answer(_) | Fault::Rule(_) => None,
+    };
+    let host = Broken::new(request.map(Body::new), client, mutation).streaming(streaming);
+    let mut outcome = guest.handle_request(host).await;
+    let mut early = None;
+    if let Ok(Outcome::Streams(stream)) = outcome {
+        let streaming = streaming.expect("the guest streams");
+        (outcome, early) = write_request(streaming, stream, next.clone(), backend).await;
+        if let Ok(Outcome::Respond(_)) = outcome
+            && let Some(response) = early
+        {
+            return response;
+        }
+    }
+    let mut pinned = match outcome {
         Ok(Outcome::Next(pinned)) => pinned,
         Ok(Outcome::Respond(host)) => return Ok(host.into_response(is_head)),
-        Ok(Outcome::Streams(_)) => unreachable!("the guest doesn't stream"),
+        Ok(Outcome::Streams(_)) => unreachable!("a stream ends with a decision"),
         Ok(Outcome::Bypassed { error, .. }) | Err(error) => return Ok(failed(&error)),
     };
-    let keep_head = pinned.reads_request();
-    let request = pinned.host_mut().inner.take_request(keep_head);
-    let response = forward(next, backend, request).await?;
+    let response = match early {
+        Some(response) => response?,
+        None => {
+            let keep_head = pinned.reads_request();
+            let request = pinned.host_mut().inner.take_request(keep_head);
+            forward(next, backend, request).await?
+        }
+    };
     pinned.host_mut().set_response(response);
     Ok(match pinned.handle_response().await {
         Ok(handled) => streams::sent(fault, handled.host.into_response(is_head)),
         Err(error) => failed(&error),
     })
 }
+
+/// Forwards a request while its guest writes it. Returns what the guest decides, and the response if that is used.
+async fn write_request(
+    streaming: Streaming,
+    mut stream: RequestStream<Broken>,
+    next: Client<HttpConnector, Body>,
+    backend: SocketAddr,
+) -> (Result<Outcome<Broken>, Error>, Option<Forwarded>) {
+    let (respond, responded) = oneshot::channel();
+    let request = streaming.sent(stream.host_mut().inner.take_request(false), responded);
+    let mut forwarded = Box::pin(forward(next, backend, request));
+    let (mut respond, mut response) = (Some(respond), None);
+    let outcome = poll_fn(|cx| {
+        if response.is_none()
+            && let Poll::Ready(answer) = forwarded.as_mut().poll(cx)
+        {
+            response = Some(answer);
+            stream.answered();
+            respond.take().map(|respond| respond.send(()));
+        }
+        Pin::new(&mut stream).poll(cx)
+    })
+    .await;
+    let breaks = |fault| streaming.breaks(BodyKind::Request, fault);
+    if matches!(outcome, Ok(Outcome::Next(_))) || breaks(StreamFault::StopIgnored) {
+        if response.is_none() {
+            response = Some(forwarded.await);
+        }
+    } else {
+        if response.is_none() && breaks(StreamFault::EndsWhole) {
+            tokio::spawn(forwarded);
+        }
+        response = None;
+    }
+    (outcome, response)
+}
+
+type Forwarded = Result<Response<Body>, hyper_util::client::legacy::Error>;
 
 /// The next handler: a minimal proxy.
 async fn forward(

@@ -118,12 +118,14 @@ async fn confirmed(fault: Fault, expected: &[&str], cases: &[Case]) -> Vec<Outco
 /// The failed cases.
 async fn failures(fault: Fault, cases: &[Case], timeout: Duration) -> Vec<Outcome> {
     let backend = backend().await;
-    let variant = if streams::is_among(fault) { Variant::Stream } else { Variant::Conformance };
+    let variant = if matches!(fault, Fault::Stream(_)) { Variant::Stream } else { Variant::Conformance };
     let wasm = guest::wasm(variant).expect("the guest is well-formed");
     let address = Some(host::start(fault, wasm, backend).await.to_string());
-    let options = match variant {
-        Variant::Stream => Options { stream_address: address, timeout, ..Options::default() },
-        _ => Options { address, timeout, ..Options::default() },
+    let options = Options { timeout, ..Options::default() };
+    let options = match fault {
+        Fault::Stream(streaming) if streaming.decodes => Options { decoded_address: address, ..options },
+        Fault::Stream(_) => Options { stream_address: address, ..options },
+        Fault::None | Fault::Rule(_) | Fault::Answer(_) => Options { address, ..options },
     };
     let outcomes = match run(cases, &options, |_| ()).await {
         Ok(outcomes) => outcomes,

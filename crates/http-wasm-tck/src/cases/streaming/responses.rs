@@ -1,11 +1,10 @@
 //! Responses that are sent while the guest is writing them. The rules are in `docs/streaming.md`.
 
-use std::time::Duration;
-
-use super::shared::BUFFER_RESPONSE;
+use super::{PAUSE_MS, PIECE, SLOW, WHILE};
 use crate::backend::Reply;
-use crate::case::{Case, Check, Exchange, Http, Plan, Section};
-use crate::guest::{FREE, Function, Variant};
+use crate::case::{Case, Check, Exchange, Http, Plan, Streams};
+use crate::cases::shared::BUFFER_RESPONSE;
+use crate::guest::{FREE, Function};
 use crate::payload::Payload;
 use crate::script::{RESPONSE, RESPONSE_TRAILERS, Script, eof_len, script};
 use crate::wire::Framing;
@@ -22,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn case(id: &str, says: impl Into<String>, plan: Plan) -> Case {
-    Case::of(format!("stream/{id}"), Section::Streaming, says, plan).with_guest(Variant::Stream, "")
+    super::case(id, Streams::Response, says, plan)
 }
 
 fn one(id: &str, says: impl Into<String>, exchange: Exchange) -> Case {
@@ -41,17 +40,10 @@ fn chunked(len: usize) -> Reply {
     Reply::pattern(len, Framing::Chunked)
 }
 
-/// The number of bytes that the backend sends slowly, and the size of its pieces.
-const SLOW: usize = 40;
-const PIECE: usize = 4;
-
 /// Takes about two seconds.
 fn slow() -> Reply {
-    chunked(SLOW).slowly(PIECE, 200)
+    chunked(SLOW).slowly(PIECE, PAUSE_MS)
 }
-
-/// Well below the time that the backend takes, and well above the time between two bytes that are sent together.
-const WHILE: Duration = Duration::from_millis(700);
 
 fn set_status(status: u32) -> Script {
     script().call(Function::SetStatusCode, [status.into()])
@@ -111,6 +103,15 @@ fn commit(cases: &mut Vec<Case>) {
                 .check(Check::Body("".into())),
         ));
     }
+    let held = streams(script().write(RESPONSE, "held").set(RESPONSE, "x-late", "1")).http10();
+    cases.push(
+        one(
+            "commit/http10",
+            "a response to a request of HTTP/1.0 is held until handle_response returns",
+            held.check(Check::Header("x-late", vec![b"1".to_vec()])).check(Check::Body("held".into())),
+        )
+        .only(Http::One),
+    );
 }
 
 fn reads(cases: &mut Vec<Case>) {
