@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 
-use super::{Outgoing, Settings, Upstream, Wat, exchange, exchange_http2};
+use super::{Outgoing, Settings, Upstream, Wat, can_stream_requests, exchange, exchange_http2, program};
 
 const READS: &str = "(drop (call $enable_features (i32.const 7))) (drop (call $read_all (i32.const 0)))";
 const READS_RESPONSE: &str = "(drop (call $read_all (i32.const 1)))";
 
 /// The paths of [`routes`].
-pub(crate) const PATHS: [&str; 11] = [
+pub(crate) const PATHS: [&str; 14] = [
     "/ignores",
     "/reads",
     "/replaces",
@@ -25,10 +25,34 @@ pub(crate) const PATHS: [&str; 11] = [
     "/traps-reading",
     "/traps-late",
     "/traps-reading-late",
+    "/streams",
+    "/streams-computing",
+    "/streams-trapping",
 ];
 
-/// Routes to guests that read, replace, answer, trap in each phase, and loop forever.
+/// Code that copies a message piece by piece, and runs `code` in between.
+fn copies(message: usize, code: &str) -> String {
+    format!(
+        "(local $read i64)
+         (loop $more
+           (local.set $read (call $read_body (i32.const {message}) (i32.const 65536) (i32.const 65536)))
+           (call $write_body (i32.const {message}) (i32.const 65536) (i32.wrap_i64 (local.get $read)))
+           {code}
+           (br_if $more (i64.eqz (i64.shr_u (local.get $read) (i64.const 32)))))"
+    )
+}
+
+/// Routes to guests that read, replace, answer, trap in each phase, loop forever, and stream if Envoy can do that.
 pub(crate) fn routes(settings: &Settings) -> Vec<(&'static str, String)> {
+    let stream = match program().is_some_and(|program| can_stream_requests(&program)) {
+        true => r#""limits": {"deadline": "60s"}, "stream": true, "allow": ["undeclared-stream"]"#,
+        false => "",
+    };
+    let streams = |code: &str| {
+        let features = "(drop (call $enable_features (i32.const 2)))";
+        let guest = Wat::new().on_request(&copies(0, code), &[]).on_request(features, &[]);
+        (guest.on_response(&copies(1, code), &[]), stream)
+    };
     let computes = "(global.set $n (i32.const 0))
         (loop $l (global.set $n (i32.add (global.get $n) (i32.const 1)))
           (br_if $l (i32.lt_u (global.get $n) (i32.const 10000000))))";
@@ -63,6 +87,9 @@ pub(crate) fn routes(settings: &Settings) -> Vec<(&'static str, String)> {
         (reads().on_request("unreachable", &[]), ""),
         (Wat::new().on_response("unreachable", &[]), ""),
         (reads().on_response(READS_RESPONSE, &[]).on_response("unreachable", &[]), ""),
+        streams(""),
+        streams(computes),
+        streams("(if (i64.gt_u (local.get $read) (i64.const 100)) (then unreachable))"),
     ];
     let route = |(path, (guest, more)): (&'static str, (Wat, &str))| {
         let guest = settings.guest(&path[1..], &guest, more);
