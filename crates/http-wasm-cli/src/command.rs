@@ -43,8 +43,8 @@ enum Command {
     ///
     /// HTTP/1.1 and HTTP/2 (prior knowledge) share one port. On SIGINT and SIGTERM, the server stops accepting
     /// connections, finishes the requests in flight, and exits with 0. On SIGUSR2, it starts the same command again
-    /// with the same sockets, and exits in this way once the new process is serving. Sockets passed by systemd are used
-    /// if their addresses match.
+    /// with the same sockets, and exits in the same way once the new process is serving. Sockets passed by systemd are
+    /// used if their addresses match.
     #[cfg(feature = "serve")]
     Serve(Box<ServeArgs>),
     /// Run guests for Envoy, as its external processor (ext_proc)
@@ -84,7 +84,7 @@ enum Command {
     /// Replay a recorded exchange: run its guests again, offline, on the recorded host calls
     ///
     /// `serve` records exchanges with `[record]` in its configuration, or --record. Each guest gets the recorded
-    /// results of its host calls, from the creation of its instance on, and so does the same again. Differences are
+    /// results of its host calls, from the creation of its instance on, and so behaves in the same way. Differences are
     /// shown call by call. Exits with 1 if there are any.
     #[cfg(feature = "author")]
     Replay(ReplayArgs),

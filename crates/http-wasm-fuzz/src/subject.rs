@@ -205,7 +205,7 @@ pub(crate) fn client(request: &Request) -> Option<SocketAddr> {
 }
 
 pub(crate) fn http_request(request: &Request) -> http::Request<Body> {
-    let mut http = http::Request::new(Pieces::body(&request.message));
+    let mut http = http::Request::new(PiecewiseBody::body(&request.message));
     *http.method_mut() = request.method.parse().expect("the generator's methods are legal");
     *http.uri_mut() = request.uri.parse().expect("the generator's URIs are legal");
     *http.version_mut() = request.version;
@@ -214,7 +214,7 @@ pub(crate) fn http_request(request: &Request) -> http::Request<Body> {
 }
 
 pub(crate) fn http_response(response: &Response) -> http::Response<Body> {
-    let mut http = http::Response::new(Pieces::body(&response.message));
+    let mut http = http::Response::new(PiecewiseBody::body(&response.message));
     *http.status_mut() = response.status.try_into().expect("the generator's statuses are legal");
     *http.headers_mut() = to_header_map(&response.message.fields);
     http
@@ -257,14 +257,14 @@ fn collect(mut body: Body) -> Seen {
 }
 
 /// A body as a server would provide it. After a wait, it wakes the task itself.
-struct Pieces {
+struct PiecewiseBody {
     pieces: VecDeque<Piece>,
     trailers: Option<HeaderMap>,
     sized: bool,
     breaks: bool,
 }
 
-impl Pieces {
+impl PiecewiseBody {
     fn body(message: &Message) -> Body {
         let trailers = (!message.trailers.is_empty()).then(|| to_header_map(&message.trailers));
         let pieces = message.pieces.clone().into();
@@ -272,7 +272,7 @@ impl Pieces {
     }
 }
 
-impl http_body::Body for Pieces {
+impl http_body::Body for PiecewiseBody {
     type Data = Bytes;
     type Error = BoxError;
 

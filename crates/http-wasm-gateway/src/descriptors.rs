@@ -24,8 +24,8 @@ pub(crate) struct Descriptors {
 impl Descriptors {
     /// The limits of this process. The first call raises the soft limit as far as the system allows without privileges.
     pub(crate) fn of_process() -> &'static Self {
-        static OF_PROCESS: OnceLock<Descriptors> = OnceLock::new();
-        OF_PROCESS.get_or_init(|| Self::within(raised_limit().unwrap_or(u64::MAX)))
+        static PROCESS: OnceLock<Descriptors> = OnceLock::new();
+        PROCESS.get_or_init(|| Self::within(raised_limit().unwrap_or(u64::MAX)))
     }
 
     fn within(limit: u64) -> Self {

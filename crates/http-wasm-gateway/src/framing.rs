@@ -141,7 +141,7 @@ impl Framing {
         }
         match self.length {
             Length::Exact(length) | Length::Absent(length) => {
-                if !says(headers, length) {
+                if !declares_length(headers, length) {
                     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
                 }
             }
@@ -172,7 +172,7 @@ impl Framing {
 }
 
 /// Whether there is exactly one `Content-Length`, with this value.
-fn says(headers: &HeaderMap, length: u64) -> bool {
+fn declares_length(headers: &HeaderMap, length: u64) -> bool {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let first = lengths.next().and_then(|value| decimal(value.as_bytes()));
     first == Some(length) && lengths.next().is_none()
@@ -200,7 +200,7 @@ pub(crate) fn received<B: Body>(response: &mut http::Response<B>) -> Result<(), 
         return Ok(());
     }
     let length = content_length(response.headers())?;
-    if let Some(length) = length.filter(|&length| !says(response.headers(), length)) {
+    if let Some(length) = length.filter(|&length| !declares_length(response.headers(), length)) {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     // In HTTP/1.1, only chunked bodies have trailers.

@@ -40,7 +40,7 @@ impl Generation {
             config: Config::default(),
             routes: Routes::new(Vec::new()),
             guests: LoadedGuests::default(),
-            observers: Observers::only(given),
+            observers: Observers::with_embedder(given),
             recorder: None,
             upstreams: HashMap::new(),
         }
@@ -127,8 +127,8 @@ fn upstreams(
     earlier: &Upstreams,
 ) -> Result<Upstreams, StartError> {
     let upstreams = config.upstreams.iter().map(|(name, upstream)| {
-        let made_of = Digest::of_settings(&upstream.value, upstream.files());
-        let same = earlier.get(name).filter(|same| same.0 == made_of);
+        let digest = Digest::of_settings(&upstream.value, upstream.files());
+        let same = earlier.get(name).filter(|same| same.0 == digest);
         let proxy = match same {
             Some((_, proxy)) => proxy.clone(),
             None => match Proxy::new(name, upstream) {
@@ -136,7 +136,7 @@ fn upstreams(
                 Err(reason) => return Err(StartError::System(format!("upstream {name}: {reason}"))),
             },
         };
-        Ok((name.clone(), (made_of, proxy)))
+        Ok((name.clone(), (digest, proxy)))
     });
     upstreams.collect()
 }
@@ -151,8 +151,8 @@ fn routes(
 ) -> Routes {
     let routes = config.routes.iter().enumerate().map(|(index, route)| {
         let handler = route_handler(route, guests, upstreams, stage).inspected_by(inspector.cloned());
-        let handler = match recorder.zip(twins(route, guests)) {
-            Some((recorder, twins)) => handler.recorded(recorder.clone(), twins),
+        let handler = match recorder.zip(recorded_guests(route, guests)) {
+            Some((recorder, copies)) => handler.recorded(recorder.clone(), copies),
             None => handler,
         };
         Route::new(route, route.name_at(index).into(), handler)
@@ -160,8 +160,8 @@ fn routes(
     Routes::new(routes.collect())
 }
 
-/// The twins of a route's guests, if all of them are loaded.
-fn twins(route: &config::Route, guests: &LoadedGuests) -> Option<Vec<Guest>> {
+/// The copies of a route's guests for recorded exchanges, if all of them are loaded.
+fn recorded_guests(route: &config::Route, guests: &LoadedGuests) -> Option<Vec<Guest>> {
     route.guests.iter().map(|name| guests.recorded(&name.value).cloned()).collect()
 }
 

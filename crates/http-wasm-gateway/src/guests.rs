@@ -38,21 +38,21 @@ pub(crate) trait GuestMonitor: Send + Sync {
 /// A guest, and what it was built from. `None` if it is optional and couldn't be loaded.
 #[derive(Clone)]
 struct Entry {
-    made_of: Digest,
+    digest: Digest,
     guest: Option<LoadedGuest>,
-    /// Its twin, if there is a recorder.
+    /// The copy whose exchanges are recorded, if there is a recorder.
     recorded: Option<RecordedGuest>,
     /// The guest's observer. It is also kept for a guest that couldn't be loaded, so that what it has observed isn't
     /// lost.
     _observer: Option<Arc<dyn Observer>>,
 }
 
-/// The twin of a guest, whose instances are followed from their creation on.
+/// A copy of a guest for recorded exchanges. Its instances are followed from their creation on.
 #[derive(Clone)]
 struct RecordedGuest {
     guest: Guest,
     /// Of the recorder.
-    made_of: [u8; 32],
+    recorder_digest: [u8; 32],
 }
 
 /// A guest with its origin, as operators see it.
@@ -70,7 +70,7 @@ impl LoadedGuests {
         self.loaded(name).map(|loaded| &loaded.guest)
     }
 
-    /// The twin of that guest, for exchanges that are recorded.
+    /// The copy of that guest for exchanges that are recorded.
     pub(crate) fn recorded(&self, name: &str) -> Option<&Guest> {
         self.0.get(name)?.recorded.as_ref().map(|recorded| &recorded.guest)
     }
@@ -92,7 +92,7 @@ impl LoadedGuests {
     /// How many of these guests `other` also has.
     pub(crate) fn shared_with(&self, other: &Self) -> usize {
         let same = |(name, entry): &(&String, &Entry)| {
-            entry.guest.is_some() && other.0.get(*name).is_some_and(|other| other.made_of == entry.made_of)
+            entry.guest.is_some() && other.0.get(*name).is_some_and(|other| other.digest == entry.digest)
         };
         self.0.iter().filter(same).count()
     }
@@ -122,8 +122,8 @@ pub(crate) async fn load(
                 if let Some(monitor) = monitor {
                     monitor.failed_to_load(&name, &fault);
                 }
-                let made_of = Digest::of([]);
-                loaded.insert(name, Entry { made_of, guest: None, recorded: None, _observer: observer });
+                let digest = Digest::of([]);
+                loaded.insert(name, Entry { digest, guest: None, recorded: None, _observer: observer });
             }
             Err(fault) => faults.push(fault),
         }
@@ -217,12 +217,12 @@ fn load_one(
 ) -> Result<Entry, String> {
     let prepared = PreparedGuest::read(engine, name, guest)?;
     // An observer sees a guest from its start, or not at all.
-    let made_of = Digest::of([&prepared.made_of[..], &[u8::from(observer.is_some())]]);
+    let digest = Digest::of([&prepared.made_of[..], &[u8::from(observer.is_some())]]);
     let builder = match observer.clone() {
         Some(observer) => prepared.builder.clone().observer(observer),
         None => prepared.builder.clone(),
     };
-    let mut entry = match earlier.filter(|earlier| earlier.guest.is_some() && earlier.made_of == made_of) {
+    let mut entry = match earlier.filter(|earlier| earlier.guest.is_some() && earlier.digest == digest) {
         Some(earlier) => earlier,
         None => {
             let builder = builder.clone();
@@ -233,20 +233,20 @@ fn load_one(
             let loaded = builder.load(&prepared.bytes).map_err(|error| guest_fault(&error))?;
             let loaded =
                 LoadedGuest { guest: loaded, sha256: sha256(&prepared.bytes), since: SystemTime::now() };
-            Entry { made_of, guest: Some(loaded), recorded: None, _observer: observer }
+            Entry { digest, guest: Some(loaded), recorded: None, _observer: observer }
         }
     };
-    let made_of = recorder.map(|recorder| recorder.made_of());
-    if entry.recorded.as_ref().map(|recorded| recorded.made_of) != made_of {
-        let recorded =
-            recorder.map(|recorder| twin(builder, &prepared.bytes, name, guest, recorder, inspector));
+    let recorder_digest = recorder.map(|recorder| recorder.digest());
+    if entry.recorded.as_ref().map(|recorded| recorded.recorder_digest) != recorder_digest {
+        let recorded = recorder
+            .map(|recorder| load_recorded(builder, &prepared.bytes, name, guest, recorder, inspector));
         entry.recorded = recorded.transpose()?;
     }
     Ok(entry)
 }
 
-/// The twin of a guest, whose instances a recorder follows. There are no warnings about it.
-fn twin(
+/// Loads a copy of a guest whose instances a recorder follows. There are no warnings about it.
+fn load_recorded(
     builder: GuestBuilder,
     bytes: &[u8],
     name: &str,
@@ -276,7 +276,7 @@ fn twin(
     let inspected = inspector.map(InstanceTracer::new);
     let builder = builder.trace(GuestTracer::new(recorder.clone(), origin, inspected));
     let guest = builder.load(bytes).map_err(|error| guest_fault(&error))?;
-    Ok(RecordedGuest { guest, made_of: recorder.made_of() })
+    Ok(RecordedGuest { guest, recorder_digest: recorder.digest() })
 }
 
 /// A guest of a configuration before it is loaded.

@@ -155,12 +155,12 @@ struct Followed {
 impl Followed {
     /// The body, which is empty.
     fn into_ended(mut self) -> BoxBody {
-        self.tell(BodyPart::End);
+        self.report(BodyPart::End);
         self.has_ended = true;
         std::mem::take(&mut self.body)
     }
 
-    fn tell(&self, part: BodyPart<'_>) {
+    fn report(&self, part: BodyPart<'_>) {
         self.inspection.0.0.body(self.side, self.message, part);
     }
 
@@ -169,9 +169,9 @@ impl Followed {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.read += data.len() as u64;
-                    self.tell(BodyPart::Data(data));
+                    self.report(BodyPart::Data(data));
                 } else if let Some(trailers) = frame.trailers_ref() {
-                    self.tell(BodyPart::Trailers(trailers));
+                    self.report(BodyPart::Trailers(trailers));
                 }
                 if self.body.is_end_stream() {
                     self.end(BodyPart::End);
@@ -183,13 +183,13 @@ impl Followed {
     }
 
     /// Called when the rest will no longer be read.
-    fn give_up(&mut self) {
+    fn abandon(&mut self) {
         self.has_ended = true;
     }
 
     fn end(&mut self, part: BodyPart<'_>) {
         if !std::mem::replace(&mut self.has_ended, true) {
-            self.tell(part);
+            self.report(part);
         }
     }
 }
@@ -238,7 +238,7 @@ impl Drop for Followed {
                 {}
             };
             let _ = tokio::time::timeout(READ_UNREAD_FOR, read).await;
-            rest.give_up();
+            rest.abandon();
         });
     }
 }

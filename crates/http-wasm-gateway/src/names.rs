@@ -85,7 +85,7 @@ pub(crate) fn is_hop_by_hop(name: &str) -> bool {
 }
 
 /// Whether it is a variant of a field that a proxy sets itself.
-pub(crate) fn is_twin_of_ours(name: &str) -> bool {
+pub(crate) fn is_variant_of_own_field(name: &str) -> bool {
     let ours = match name.len() {
         14 => "content-length",
         15 => "x-forwarded-for",
@@ -119,13 +119,13 @@ pub(crate) fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderNa
 }
 
 /// Removes the variants of a field whose name has no underscores.
-pub(crate) fn remove_twins(headers: &mut HeaderMap, of: &HeaderName) {
+pub(crate) fn remove_variants(headers: &mut HeaderMap, of: &HeaderName) {
     remove_all(headers, |name| name != of && folds_to(name.as_str().as_bytes(), of.as_str()));
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Claim, remove_twins, retain};
+    use super::{Claim, remove_variants, retain};
     use http::{HeaderMap, HeaderName, HeaderValue};
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
         for name in ["x-request-id", "x_request_id", "x-request_id", "x_request-ids", "xxrequestxid"] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
-        remove_twins(&mut headers, &HeaderName::from_static("x-request-id"));
+        remove_variants(&mut headers, &HeaderName::from_static("x-request-id"));
         let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left.len(), 3, "{left:?}");
         assert!(!headers.contains_key("x_request_id") && !headers.contains_key("x-request_id"), "{left:?}");

@@ -34,8 +34,8 @@ impl ProcessState {
     pub(crate) fn new(config: &Config) -> Result<Self, StartError> {
         // This comes before anything needs many descriptors; the guests' files are already open.
         Descriptors::of_process();
-        let (engine, shares) = engine(config)?;
-        let (memory, unread) = (shares.guests, shares.unread());
+        let (engine, budgets) = engine(config)?;
+        let (memory, unread) = (budgets.guests, budgets.unread());
         let (started, start_only, stage) =
             (SystemTime::now(), StartOnly::of(config), CurrentStage::starting());
         Ok(Self { started, engine, memory, unread, start_only, stage, inspector: None })
@@ -76,14 +76,14 @@ impl StartOnly {
 }
 
 /// The engine of a configuration, with a slot for each possible request, and its shares of memory.
-fn engine(config: &Config) -> Result<(Engine, Shares), StartError> {
+fn engine(config: &Config) -> Result<(Engine, MemoryBudgets), StartError> {
     let server = &config.server;
-    let shares = Shares::of(server, available_memory());
+    let budgets = MemoryBudgets::of(server, available_memory());
     let slots = server.max_requests.get().clamp(1_000, 10_000);
     let mut engine = http_wasm_tower::Engine::builder()
         .slots(slots)
-        .memory_budget(shares.guests)
-        .body_memory_budget(shares.bodies);
+        .memory_budget(budgets.guests)
+        .body_memory_budget(budgets.bodies);
     match &server.code_cache {
         Some(CodeCache::Off) => {}
         Some(CodeCache::Directory(directory)) => {
@@ -101,17 +101,17 @@ fn engine(config: &Config) -> Result<(Engine, Shares), StartError> {
             Err(_) => {}
         },
     }
-    Ok((engine.build()?, shares))
+    Ok((engine.build()?, budgets))
 }
 
 /// The sizes of the two budgets, in bytes.
 #[derive(Debug, PartialEq, Eq)]
-struct Shares {
+struct MemoryBudgets {
     guests: usize,
     bodies: usize,
 }
 
-impl Shares {
+impl MemoryBudgets {
     /// A quarter of the budget for bodies.
     fn unread(&self) -> u64 {
         self.bodies as u64 / 4
@@ -121,20 +121,20 @@ impl Shares {
     /// for them. The last quarter is for everything else: code, connections and their windows, stacks, caches.
     fn of(server: &Server, available: usize) -> Self {
         let share = |set: Option<Size>, part: usize| set.map_or(available / part, |size| size.bytes());
-        let shares = Self {
+        let budgets = Self {
             guests: share(server.guest_memory_budget, 2),
             bodies: share(server.body_memory_budget, 4),
         };
-        if shares.guests.saturating_add(shares.bodies) > available {
-            let [guests, bodies, all] =
-                [shares.guests, shares.bodies, available].map(|bytes| ByteSize(bytes as u64).display().iec());
+        if budgets.guests.saturating_add(budgets.bodies) > available {
+            let [guests, bodies, all] = [budgets.guests, budgets.bodies, available]
+                .map(|bytes| ByteSize(bytes as u64).display().iec());
             tracing::warn!(
                 available_bytes = available,
                 "`server.guest_memory_budget` ({guests}) and `server.body_memory_budget` ({bodies}) together exceed \
                  the available memory ({all})"
             );
         }
-        shares
+        budgets
     }
 }
 
@@ -144,11 +144,11 @@ const FALLBACK_MEMORY: usize = 2 << 30;
 /// The memory that this process may use: the machine's memory, or what its control groups allow.
 fn available_memory() -> usize {
     let refresh = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    least_of(System::new_with_specifics(refresh).total_memory(), control_group::memory_limit())
+    lower_limit(System::new_with_specifics(refresh).total_memory(), control_group::memory_limit())
 }
 
 /// The machine's memory (0 if unknown) or the limit of its control groups, whichever is less.
-fn least_of(machine: u64, groups: Option<u64>) -> usize {
+fn lower_limit(machine: u64, groups: Option<u64>) -> usize {
     let machine = (machine > 0).then_some(machine);
     match machine.into_iter().chain(groups).min() {
         Some(least) => usize::try_from(least).unwrap_or(usize::MAX),
@@ -167,26 +167,26 @@ fn least_of(machine: u64, groups: Option<u64>) -> usize {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{FALLBACK_MEMORY, Shares, StartOnly, least_of};
+    use super::{FALLBACK_MEMORY, MemoryBudgets, StartOnly, lower_limit};
     use crate::config::{CodeCache, Config, Log, LogFormat, Server, Size};
 
     #[test]
     fn available_memory_is_the_lower_of_machine_and_cgroup_or_a_default() {
-        assert_eq!(least_of(1000, None), 1000);
-        assert_eq!(least_of(1000, Some(600)), 600);
-        assert_eq!(least_of(1000, Some(u64::MAX)), 1000);
-        assert_eq!(least_of(0, Some(600)), 600);
-        assert_eq!(least_of(0, None), FALLBACK_MEMORY);
+        assert_eq!(lower_limit(1000, None), 1000);
+        assert_eq!(lower_limit(1000, Some(600)), 600);
+        assert_eq!(lower_limit(1000, Some(u64::MAX)), 1000);
+        assert_eq!(lower_limit(0, Some(600)), 600);
+        assert_eq!(lower_limit(0, None), FALLBACK_MEMORY);
     }
 
     #[test]
     fn guests_get_half_the_memory_and_bodies_a_quarter_by_default() {
         let mut server = Server::default();
-        assert_eq!(Shares::of(&server, 1000), Shares { guests: 500, bodies: 250 });
+        assert_eq!(MemoryBudgets::of(&server, 1000), MemoryBudgets { guests: 500, bodies: 250 });
         server.guest_memory_budget = Some(Size(70));
-        assert_eq!(Shares::of(&server, 1000), Shares { guests: 70, bodies: 250 });
+        assert_eq!(MemoryBudgets::of(&server, 1000), MemoryBudgets { guests: 70, bodies: 250 });
         server.body_memory_budget = Some(Size(30));
-        assert_eq!(Shares::of(&server, 1000), Shares { guests: 70, bodies: 30 });
+        assert_eq!(MemoryBudgets::of(&server, 1000), MemoryBudgets { guests: 70, bodies: 30 });
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(crate) fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
 fn advice_on(error: &Error) -> Option<&'static str> {
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
-            "it wasn't issued by a trusted CA; to trust another CA than the public ones, set the upstream's \
+            "it wasn't issued by a trusted CA; to trust a CA other than the public ones, set the upstream's \
              `tls.ca`",
         ),
         Error::InvalidCertificate(

@@ -21,7 +21,7 @@ use tokio::task::yield_now;
 const SLICE: Duration = Duration::from_millis(1);
 
 /// How many tasks per thread are woken at a time.
-const CALLED: usize = 8;
+const WOKEN_PER_THREAD: usize = 8;
 
 thread_local! {
     static CURRENT: Cell<Slice> = const { Cell::new(Slice { number: 0, used: Duration::ZERO }) };
@@ -42,13 +42,13 @@ pub(crate) struct TurnQueue {
     /// Tasks that are waiting, or have been woken and haven't run yet.
     waiting: AtomicUsize,
     /// Tasks that have been woken.
-    called: AtomicUsize,
+    woken: AtomicUsize,
     /// The number of the current slice.
     slice: AtomicU64,
     /// Whether a task is currently waking them.
     is_served: AtomicBool,
     /// How many tasks are woken at a time.
-    at_once: usize,
+    batch: usize,
 }
 
 impl TurnQueue {
@@ -56,11 +56,11 @@ impl TurnQueue {
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(0)),
             waiting: AtomicUsize::new(0),
-            called: AtomicUsize::new(0),
+            woken: AtomicUsize::new(0),
             slice: AtomicU64::new(0),
             is_served: AtomicBool::new(false),
             // This reads files, so it is called only once.
-            at_once: CALLED * available_parallelism().map_or(1, usize::from),
+            batch: WOKEN_PER_THREAD * available_parallelism().map_or(1, usize::from),
         })
     }
 
@@ -95,8 +95,8 @@ impl TurnQueue {
                 }
                 continue;
             }
-            let more = waiting.min(self.at_once).saturating_sub(self.called.load(SeqCst));
-            self.called.fetch_add(more, SeqCst);
+            let more = waiting.min(self.batch).saturating_sub(self.woken.load(SeqCst));
+            self.woken.fetch_add(more, SeqCst);
             self.permits.add_permits(more);
         }
     }
@@ -115,7 +115,7 @@ impl QueuedTurn {
             // It is valid for one turn. The semaphore is never closed.
             if let Ok(permit) = permit {
                 permit.forget();
-                self.queue.called.fetch_sub(1, SeqCst);
+                self.queue.woken.fetch_sub(1, SeqCst);
             }
         })
     }
@@ -201,7 +201,7 @@ mod tests {
         }
         let expected: Vec<_> = [1_000].into_iter().chain(0..100).collect();
         assert_eq!(*order.lock().unwrap(), expected);
-        assert_eq!((queue.waiting.load(SeqCst), queue.called.load(SeqCst)), (0, 0));
+        assert_eq!((queue.waiting.load(SeqCst), queue.woken.load(SeqCst)), (0, 0));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -170,6 +170,15 @@ impl Results for u64 {
 pub(crate) const PENDING: u64 = u64::MAX;
 
 /// Optional behaviour that a guest enables with `enable_features`.
+///
+/// ```
+/// use http_wasm_host::Features;
+///
+/// let features = Features::BUFFER_REQUEST | Features::TRAILERS;
+/// assert_eq!(features.bits(), 5);
+/// assert!(features.contains(Features::TRAILERS));
+/// assert!(features.names().eq(["buffer_request", "trailers"]));
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Features(u32);
 
@@ -294,7 +303,7 @@ impl HeaderKind {
         }
     }
 
-    /// "request headers", "response trailers" and so on, for messages.
+    /// Returns "request headers", "response trailers" and so on, for messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Request => "request headers",

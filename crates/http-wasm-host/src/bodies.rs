@@ -9,7 +9,7 @@ pub enum Bodies {
     /// The guest reads and writes the content: `gzip`, `deflate`, `br` and `zstd` are decoded while the guest reads.
     /// `content-encoding` and `content-length` of such a message are hidden from it.
     ///
-    /// A body that the guest leaves alone, or only reads, goes out as it was received, byte for byte. Where it changes,
+    /// A body that the guest leaves alone, or only reads, is sent as it was received, byte for byte. Where it changes,
     /// so do the fields that describe its bytes: digests and `accept-ranges` are removed, an `etag` becomes weak, and
     /// `vary` lists `accept-encoding`.
     ///
@@ -63,7 +63,7 @@ pub enum Stream {
     Off,
     /// Responses. The first byte that the guest writes in `handle_response` makes status and headers final: they are
     /// sent, and what it writes is sent as it is written. A write returns when the receiver has taken the bytes and
-    /// asks for more. `read_body` returns as soon as there is at least one byte, or the end of the body. Until the
+    /// is ready for more. `read_body` returns as soon as there is at least one byte, or the end of the body. Until the
     /// guest returns, an instance is pinned to the response.
     ///
     /// A failure after that breaks the response off, also for a guest that [fails open](crate::OnFailure::Open). The
@@ -78,7 +78,7 @@ pub enum Stream {
     /// the end of the body, and what the guest writes is discarded. A response that the guest writes in
     /// `handle_response` is sent when that returns.
     Request,
-    /// Both.
+    /// Requests and responses.
     Both,
 }
 

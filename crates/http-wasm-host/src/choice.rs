@@ -13,9 +13,9 @@ use std::fmt;
 /// ```
 pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // No known name is anywhere near this length, and the comparison is quadratic.
-    const LONGEST: usize = 80;
+    const MAX_LEN: usize = 80;
     const CLOSE: f64 = 0.84;
-    if written.len() > LONGEST {
+    if written.len() > MAX_LEN {
         return None;
     }
     let plain = normalised(written);

@@ -20,7 +20,7 @@ pub struct Limits {
     pub replay_bytes: usize,
     /// How many times as large as the body that was received its content may become, where bodies are
     /// [decoded](crate::Bodies::Decoded) and it is larger than 1 MiB. Above this, the exchange fails with 413 for a
-    /// request and 502 for a response. Defaults to 200, which Apache's mod_deflate has proven: texts rarely get beyond
+    /// request and 502 for a response. Defaults to 200, as in Apache's mod_deflate: texts rarely get beyond
     /// 50, decompression bombs begin at 1,000. `replay_bytes` applies to the content that is kept, and to the bytes as
     /// received that are kept beside it.
     pub decoded_ratio: u32,
@@ -56,8 +56,9 @@ pub struct Limits {
     /// How long one phase may take, including waiting for body bytes and sleeping. Defaults to 5 minutes, because slow
     /// clients upload through guests that read.
     pub total: Duration,
-    /// How long a message may take that is sent while the guest writes it (see [`Stream`](crate::Stream)), counted
-    /// from its head, instead of `total`. Defaults to 1 hour: event streams last, and each holds an instance.
+    /// How long a message that is sent while the guest writes it may take, counted from its head; see
+    /// [`Stream`](crate::Stream). Replaces `total` for such messages. Defaults to 1 hour: event streams last, and each
+    /// holds an instance.
     pub stream_total: Duration,
     /// How long a write of a request that is sent meanwhile may wait for the next handler once that has responded.
     /// After that, the next handler counts as not reading the rest. Defaults to 5 s: it may wait for its response to be

@@ -1,7 +1,7 @@
 //! Replaying a guest with recorded results of its imports, without a host.
 //!
 //! A guest's behaviour depends only on its module and on the results of its imports. An instance that gets the results
-//! of a recorded instance, from its creation on, therefore does the same again.
+//! of a recorded instance, from its creation on, therefore behaves in the same way.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,13 +20,15 @@ use crate::run::memory::{self, HasMemory};
 use crate::symbols::{Backtraces, Symbols};
 use crate::trace::TracedGrowth;
 
-/// The results that a replayed instance gets instead of those of a host.
+/// The results that a replayed instance gets instead of those of a host. See [`ReplayedModule`] for an example.
 pub trait Answers: Send + 'static {
     /// Answers a call of an imported function. Results that the function returns in the guest's memory must be written
     /// there.
     fn call(&mut self, call: ReplayedCall<'_>) -> Returned;
 
-    /// Returns whether a memory or table may have this size. [`granted`](TracedGrowth::granted) is `false` here.
+    /// Decides whether a memory or table may grow to this size, or be created with it.
+    ///
+    /// [`growth.granted`](TracedGrowth::granted) is always `false`: this method's result takes its place.
     fn growth(&mut self, growth: TracedGrowth) -> bool;
 }
 
@@ -53,7 +55,44 @@ pub enum Returned {
     Trap(String),
 }
 
-/// A module whose recorded instances can be replayed.
+/// A module whose recorded instances can be replayed: without a host, on the results that their calls had.
+///
+/// A [`Tracer`](crate::Tracer) can record these results.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use http_wasm_host::{Answers, Engine, ReplayedCall, ReplayedModule, Returned, TracedGrowth};
+///
+/// /// Every call returns 204, and memory may grow as the guest likes.
+/// struct NoContent;
+///
+/// impl Answers for NoContent {
+///     fn call(&mut self, call: ReplayedCall<'_>) -> Returned {
+///         assert_eq!(call.function, "get_status_code");
+///         Returned::Value(204)
+///     }
+///
+///     fn growth(&mut self, _: TracedGrowth) -> bool {
+///         true
+///     }
+/// }
+///
+/// let guest = br#"(module
+///     (import "http_handler" "get_status_code" (func $status (result i32)))
+///     (memory (export "memory") 1)
+///     (func (export "handle_request") (result i64) i64.const 1)
+///     (func (export "handle_response") (param i32 i32)
+///         (if (i32.eq (call $status) (i32.const 204)) (then unreachable))))"#;
+/// let module = ReplayedModule::load(&Engine::new()?, "guest", guest, Duration::from_secs(1))?;
+///
+/// let mut instance = module.instance(NoContent)?;
+/// instance.start()?;
+/// let (proceeds, req_ctx) = instance.handle_request()?;
+/// assert!(proceeds);
+/// assert!(instance.handle_response(req_ctx, false).is_err());
+/// # Ok::<(), http_wasm_host::BoxError>(())
+/// ```
 pub struct ReplayedModule {
     name: Arc<str>,
     engine: Engine,
@@ -99,8 +138,8 @@ impl ReplayedModule {
         })
     }
 
-    /// An instance that hasn't been created yet; [`start`](ReplayedInstance::start) does that. It runs on the caller's
-    /// stack, of which it may use [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes).
+    /// Returns an instance that hasn't been created yet; [`start`](ReplayedInstance::start) does that. It runs on the
+    /// caller's stack, of which it may use [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes).
     ///
     /// # Errors
     /// If the module imports anything other than functions.
@@ -212,7 +251,7 @@ impl<A: Answers> ResourceLimiter for Data<A> {
     }
 }
 
-/// An instance that is being replayed.
+/// An instance that is being replayed. See [`ReplayedModule`] for an example.
 pub struct ReplayedInstance<'m, A: Answers> {
     module: &'m ReplayedModule,
     pre: InstancePre<Data<A>>,
@@ -221,12 +260,12 @@ pub struct ReplayedInstance<'m, A: Answers> {
 }
 
 impl<A: Answers> ReplayedInstance<'_, A> {
-    /// The source of its results.
+    /// Returns the source of its results, which was passed to [`ReplayedModule::instance`].
     pub fn answers(&mut self) -> &mut A {
         &mut self.store.data_mut().answers
     }
 
-    /// Creates the instance, and runs its start-up.
+    /// Creates the instance, and runs its start-up. This must be called once, before the other functions.
     ///
     /// # Errors
     /// If that fails.
@@ -258,7 +297,7 @@ impl<A: Answers> ReplayedInstance<'_, A> {
     /// [`handle_response`](Self::handle_response).
     ///
     /// # Errors
-    /// If the guest fails.
+    /// If the guest fails, or the instance hasn't been [started](Self::start).
     pub fn handle_request(&mut self) -> Result<(bool, u32), Error> {
         self.begin();
         let packed = self.function("handle_request").and_then(|function| {
@@ -270,10 +309,11 @@ impl<A: Answers> ReplayedInstance<'_, A> {
         Ok((proceed, req_ctx))
     }
 
-    /// Calls `handle_response`.
+    /// Calls `handle_response`, with the value that [`handle_request`](Self::handle_request) returned, and with whether
+    /// the next handler failed without a response.
     ///
     /// # Errors
-    /// If the guest fails.
+    /// If the guest fails, or the instance hasn't been [started](Self::start).
     pub fn handle_response(&mut self, req_ctx: u32, is_error: bool) -> Result<(), Error> {
         self.begin();
         let called = self.function("handle_response").and_then(|function| {

@@ -5,7 +5,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::{Error, ErrorKind};
 
-/// How many instances of a guest there are, and what happened to those that no longer exist.
+/// How many instances of a guest there are, and what happened to those that no longer exist. Returned by
+/// [`Guest::stats`](crate::Guest::stats).
+///
+/// `created` and the fields that begin with `dropped` are totals since the guest was loaded; the others are current
+/// numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
@@ -13,8 +17,8 @@ pub struct PoolStats {
     pub live: u64,
     /// Instances that are idle in the pool.
     pub idle: u64,
-    /// Instances created since the guest was loaded, including those whose start-up failed, but not those that the host
-    /// refused for lack of memory.
+    /// Instances created, including those whose start-up failed, but not those that the host refused for lack of
+    /// memory.
     pub created: u64,
     /// Instances dropped because the guest trapped, broke the ABI, or exceeded its deadline or a limit.
     pub dropped_failed: u64,

@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
-/// Whether responses with this status have no body, whatever their method and their headers: 1xx, 204 and 304 (RFC 9110
-/// section 6.4.1). A 101 switches protocols, and what follows isn't a body.
+/// Returns whether responses with this status have no body, whatever their method and their headers: 1xx, 204 and 304
+/// (RFC 9110 section 6.4.1). A 101 switches protocols, and what follows isn't a body.
 #[inline]
 pub fn is_bodyless(status: u16) -> bool {
     matches!(status, 100..=199 | 204 | 304)

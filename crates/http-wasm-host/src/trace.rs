@@ -198,7 +198,7 @@ pub enum CallResult {
     Trapped(String),
 }
 
-/// An argument of a function of the ABI.
+/// An argument of a function of the ABI, decoded from the guest's numbers by [`TracedCall::arguments`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Argument<'a> {
@@ -206,11 +206,11 @@ pub enum Argument<'a> {
     HeaderKind(HeaderKind),
     /// A body kind.
     BodyKind(BodyKind),
-    /// A kind that the ABI doesn't define.
+    /// A header or body kind that the ABI doesn't define.
     UnknownKind(u32),
     /// Features; the second part has the bits that the ABI doesn't define.
     Features(Features, u32),
-    /// A log level.
+    /// A log level, from -1 (debug) to 3 (none), or one that the ABI doesn't define.
     Level(i32),
     /// A status code.
     Status(u32),
@@ -233,7 +233,7 @@ pub enum Argument<'a> {
 }
 
 impl<'a> TracedCall<'a> {
-    /// The decoded arguments with their names in the ABI. A pointer and its length are one argument.
+    /// Returns the decoded arguments with their names in the ABI. A pointer and its length are one argument.
     pub fn arguments(&self) -> impl Iterator<Item = (&'static str, Argument<'a>)> + '_ {
         let names = self.function.param_names;
         names.iter().enumerate().filter_map(move |(at, name)| {
@@ -262,7 +262,7 @@ impl<'a> TracedCall<'a> {
         })
     }
 
-    /// The bytes that the call wrote to the guest's memory: a result that fits into its buffer.
+    /// Returns the bytes that the call wrote to the guest's memory: a result that fits into its buffer.
     pub fn written(&self) -> &'a [u8] {
         let CallResult::Returned(result) = self.result else { return &[] };
         let Some(Argument::Buffer { offset, limit }) = self.argument("buf") else { return &[] };
@@ -274,12 +274,12 @@ impl<'a> TracedCall<'a> {
         }
     }
 
-    /// Why the call had less effect than the guest's author may expect, if so.
+    /// Returns why the call had less effect than the guest's author may expect, if so.
     pub fn note(&self) -> Option<Cow<'static, str>> {
         (self.explain)(self)
     }
 
-    /// The argument with this name.
+    /// Returns the argument with this name.
     pub fn argument(&self, name: &str) -> Option<Argument<'a>> {
         self.arguments().find(|(its, _)| *its == name).map(|(_, argument)| argument)
     }

@@ -29,8 +29,8 @@ pub(crate) fn from_latin1(text: &str) -> Vec<u8> {
 
 /// Bytes for display: quoted, escaped, and truncated if long.
 pub(crate) fn shown(bytes: &[u8]) -> String {
-    const LONGEST: usize = 80;
-    let cut = &bytes[..bytes.len().min(LONGEST)];
+    const MAX_LEN: usize = 80;
+    let cut = &bytes[..bytes.len().min(MAX_LEN)];
     let rest = if cut.len() < bytes.len() { "…" } else { "" };
     format!("\"{}\"{rest}", cut.escape_ascii())
 }

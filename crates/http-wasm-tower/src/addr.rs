@@ -8,7 +8,7 @@ use http::Extensions;
 /// The client's address, as a request extension that the server inserts.
 ///
 /// Without it, guests see an empty address. For servers that have their own extension, such as axum's `ConnectInfo`,
-/// tell the layer where to find it with [`HttpWasmLayer::source_addr`](crate::HttpWasmLayer::source_addr).
+/// set where the layer finds it with [`HttpWasmLayer::source_addr`](crate::HttpWasmLayer::source_addr).
 ///
 /// ```
 /// use http_wasm_tower::{Body, SourceAddr};

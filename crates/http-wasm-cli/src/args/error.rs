@@ -27,7 +27,7 @@ pub(crate) enum ArgsError {
     #[error("--upstream can't be used here: Envoy forwards the requests to its own upstream")]
     UpstreamOfEnvoy,
 
-    #[error("--record is only for `serve`: exchanges of an Envoy aren't recorded")]
+    #[error("--record is only for `serve`: exchanges with Envoy aren't recorded")]
     RecordOfEnvoy,
 
     #[error(

@@ -232,8 +232,8 @@ impl fmt::Display for SnapshotReport {
     }
 }
 
-const READS_BODIES: &str = "yes: sees the content of compressed ones only with `bodies = \"decoded\"`, or if its \
-                            routes have `accept_encoding` and `range` set to \"strip\"";
+const READS_BODIES: &str = "yes: to read the content of compressed ones, set `bodies = \"decoded\"`, or prevent \
+                            compression by setting `accept_encoding` and `range` of its routes to \"strip\"";
 
 fn line(f: &mut fmt::Formatter<'_>, what: &str, value: &str) -> fmt::Result {
     writeln!(f, "  {what:<18} {value}")

@@ -29,7 +29,7 @@ pub(super) struct Builder {
 
 /// A build that has ended.
 #[derive(Debug)]
-pub(super) struct Built {
+pub(super) struct BuildResult {
     /// Why it failed, if it did.
     pub(super) failure: Option<String>,
     /// The end of its output.
@@ -46,20 +46,20 @@ impl Builder {
     }
 
     /// Builds, and copies the command's output to stderr. Blocks.
-    pub(super) fn run(&self) -> Built {
+    pub(super) fn run(&self) -> BuildResult {
         self.run_with(io::stderr())
     }
 
     /// The same, with another destination for the command's output.
-    fn run_with(&self, shown: impl Write + Send + 'static) -> Built {
+    fn run_with(&self, shown: impl Write + Send + 'static) -> BuildResult {
         match self.try_run(shown) {
             Ok((status, output)) => {
                 let failure = (!status.success()).then(|| status.to_string());
-                Built { failure, output }
+                BuildResult { failure, output }
             }
             Err(error) => {
                 let failure = Some(format!("cannot run the shell: {}", plain(&error)));
-                Built { failure, output: String::new() }
+                BuildResult { failure, output: String::new() }
             }
         }
     }

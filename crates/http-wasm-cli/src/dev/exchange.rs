@@ -9,7 +9,9 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version, header, request, respons
 use http_wasm_gateway::{BodyPart, Message, Side};
 use http_wasm_tower::Error;
 
-use crate::exchange::{Content, Entry, EntryKind, Played, Recorder, SeenRequest, SeenResponse, add_notes};
+use crate::exchange::{
+    Content, Entry, EntryKind, ExchangeResult, Recorder, SeenRequest, SeenResponse, add_notes,
+};
 
 /// How much of each body is kept.
 pub(super) const BODY_BYTES: usize = 64 * 1024;
@@ -244,15 +246,15 @@ impl Exchange {
         };
         let entries = match took {
             Some(_) => {
-                let mut played = Played {
+                let mut result = ExchangeResult {
                     entries,
                     request: next.request.as_ref().map(|head| head.seen(&next.request_body)),
                     response: client.response.as_ref().map(|head| head.seen(&client.response_body)),
                     next_error: None,
                     error: None,
                 };
-                add_notes(&mut played);
-                played.entries
+                add_notes(&mut result);
+                result.entries
             }
             None => entries,
         };

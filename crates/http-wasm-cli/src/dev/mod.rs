@@ -23,7 +23,7 @@ use http_wasm_gateway::{Bound, Gateway, Reloader, StartError};
 use tokio::net::TcpListener;
 
 use self::args::{Dev, shown};
-use self::build::Built;
+use self::build::BuildResult;
 use self::page::Page;
 use self::signals::Signals;
 use self::store::{GuestPhase, GuestState, Store};
@@ -54,7 +54,7 @@ async fn serve(dev: Dev) -> Result<(), Failure> {
     let listener = listen(dev.page).await?;
     let page =
         listener.local_addr().map_err(|error| system("cannot determine the page's address", &error))?;
-    let token = page::token().map_err(|error| Failure::Other(format!("cannot make a token: {error}")))?;
+    let token = page::token().map_err(|error| Failure::Other(format!("cannot create a token: {error}")))?;
     let page_server = tokio::spawn(Page::new(store.clone(), token).serve(listener));
 
     let mut session = Session::new(dev, store);
@@ -100,7 +100,7 @@ impl Session {
     /// Builds and loads the guest, retrying after each change until that succeeds, and listens.
     async fn start(&mut self, page: SocketAddr) -> Result<Bound, Failure> {
         let page = page::url(page);
-        tell(&format!("what the guest does is shown here and at {page}"));
+        print_status(&format!("what the guest does is shown here and at {page}"));
         loop {
             if self.build().await {
                 match Gateway::build_inspected(self.dev.config.clone(), self.store.clone()).await {
@@ -113,7 +113,7 @@ impl Session {
                     Err(error) => return Err(error.into()),
                 }
             }
-            tell("not serving yet; waiting for a change");
+            print_status("not serving yet; waiting for a change");
             self.watcher.changed().await;
         }
     }
@@ -140,22 +140,26 @@ impl Session {
         loop {
             let change = self.watcher.changed().await;
             if change == Change::Source && !self.build().await {
-                tell("the previous guest keeps running");
+                print_status("the previous guest keeps running");
                 continue;
             }
             let begun = Instant::now();
             match reloader.reload().await {
                 Ok(summary) if summary.guests_kept == summary.guests => {
-                    tell("the guest is unchanged");
+                    print_status("the guest is unchanged");
                     self.settled();
                 }
                 Ok(_) => {
-                    tell(&format!("{} was reloaded in {}", self.dev.name(), duration(begun.elapsed())));
+                    print_status(&format!(
+                        "{} was reloaded in {}",
+                        self.dev.name(),
+                        duration(begun.elapsed())
+                    ));
                     self.loaded(reloader);
                 }
                 Err(error) => {
                     self.failed(&error.to_string(), String::new());
-                    tell("the previous guest keeps running");
+                    print_status("the previous guest keeps running");
                 }
             }
         }
@@ -165,10 +169,10 @@ impl Session {
     async fn build(&mut self) -> bool {
         let Some(builder) = self.dev.builder.clone() else { return true };
         self.store.change_guest(|guest| guest.phase = GuestPhase::Building);
-        tell(&format!("building: {}", builder.command()));
+        print_status(&format!("building: {}", builder.command()));
         let begun = Instant::now();
         let built = tokio::task::spawn_blocking(move || builder.run()).await;
-        let Built { failure, output } = built.unwrap_or_else(|_| Built {
+        let BuildResult { failure, output } = built.unwrap_or_else(|_| BuildResult {
             failure: Some("it failed for an unknown reason".to_owned()),
             output: String::new(),
         });
@@ -181,13 +185,13 @@ impl Session {
             self.failed(&missing, output);
             return false;
         }
-        tell(&format!("built in {}", duration(begun.elapsed())));
+        print_status(&format!("built in {}", duration(begun.elapsed())));
         true
     }
 
     /// Records that the last change can't be used.
     fn failed(&self, message: &str, output: String) {
-        tell(message);
+        print_status(message);
         self.store.change_guest(|guest| {
             guest.phase = GuestPhase::Failed;
             guest.message = message.to_owned();
@@ -219,7 +223,7 @@ impl Session {
 }
 
 /// Writes a line to stderr.
-fn tell(text: &str) {
+fn print_status(text: &str) {
     // If the terminal is gone, there is nowhere to report that.
     let _ = writeln!(io::stderr().lock(), "dev: {}", escaped(text));
 }

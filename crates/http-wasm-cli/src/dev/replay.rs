@@ -59,7 +59,7 @@ fn build(head: &RequestHead, body: &Body) -> Result<Request<Full<Bytes>>, String
     }
     if !body.is_complete || body.size > body.kept.len() as u64 {
         return Err(format!(
-            "its body isn't known completely: {} of it were read, and at most {} KiB are kept",
+            "only part of its body is known: {} of it arrived, and at most {} KiB are kept",
             counted(usize::try_from(body.size).unwrap_or(usize::MAX), "byte"),
             BODY_BYTES / 1024
         ));

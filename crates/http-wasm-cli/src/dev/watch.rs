@@ -22,9 +22,9 @@ const IGNORED_DIRECTORIES: &[&str] = &["target", "node_modules", "zig-out", "zig
 pub(super) struct Watcher {
     source: Option<PathBuf>,
     inputs: Vec<PathBuf>,
-    seen: Seen,
+    seen: Files,
     /// Files that changed during the last build.
-    suspects: BTreeSet<PathBuf>,
+    changed_during_build: BTreeSet<PathBuf>,
     /// Files that builds write.
     outputs: BTreeSet<PathBuf>,
 }
@@ -40,26 +40,26 @@ pub(super) enum Change {
 
 /// Modification time and size of each file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Seen {
-    source: BTreeMap<PathBuf, Stamp>,
-    inputs: Vec<Option<Stamp>>,
-    is_cut: bool,
+struct Files {
+    source: BTreeMap<PathBuf, FileVersion>,
+    inputs: Vec<Option<FileVersion>>,
+    is_truncated: bool,
 }
 
-type Stamp = (SystemTime, u64);
+type FileVersion = (SystemTime, u64);
 
 impl Watcher {
     /// Watches for changes from now on.
     pub(super) fn new(source: Option<PathBuf>, inputs: Vec<PathBuf>) -> Self {
-        let seen = Seen::look(source.as_deref(), &inputs);
-        if let (true, Some(source)) = (seen.is_cut, &source) {
+        let seen = Files::scan(source.as_deref(), &inputs);
+        if let (true, Some(source)) = (seen.is_truncated, &source) {
             tracing::warn!(
                 "{} has more than {MAX_FILES} files, and changes of others aren't noticed; name the directory with the \
                  guest's source with --watch",
                 source.display()
             );
         }
-        Self { source, inputs, seen, suspects: BTreeSet::new(), outputs: BTreeSet::new() }
+        Self { source, inputs, seen, changed_during_build: BTreeSet::new(), outputs: BTreeSet::new() }
     }
 
     /// Completes when files have changed and then stayed the same for a while.
@@ -67,7 +67,7 @@ impl Watcher {
         let mut last = None;
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
-            let now = self.look().await;
+            let now = self.scan().await;
             if now == self.seen {
                 last = None;
             } else if last.as_ref() == Some(&now) {
@@ -83,12 +83,12 @@ impl Watcher {
     /// To be called when a build has ended, before its guest is loaded. Source that changed during the build counts as
     /// a change, except for files that change during every build, which are those that the build itself writes.
     pub(super) async fn built(&mut self) {
-        let now = self.look().await;
+        let now = self.scan().await;
         let paths = now.source.keys().chain(self.seen.source.keys());
         let changed: BTreeSet<PathBuf> =
             paths.filter(|path| now.source.get(*path) != self.seen.source.get(*path)).cloned().collect();
         for path in &changed {
-            if self.suspects.contains(path) && self.outputs.insert(path.clone()) {
+            if self.changed_during_build.contains(path) && self.outputs.insert(path.clone()) {
                 tracing::info!(
                     "{} changes during each build, so changes to it during a build don't start another one",
                     path.display()
@@ -96,26 +96,26 @@ impl Watcher {
             }
             if self.outputs.contains(path) {
                 match now.source.get(path) {
-                    Some(stamp) => drop(self.seen.source.insert(path.clone(), *stamp)),
+                    Some(version) => drop(self.seen.source.insert(path.clone(), *version)),
                     None => drop(self.seen.source.remove(path)),
                 }
             }
         }
-        self.suspects = changed;
+        self.changed_during_build = changed;
         self.seen.inputs = now.inputs;
     }
 
-    async fn look(&self) -> Seen {
+    async fn scan(&self) -> Files {
         let (source, inputs) = (self.source.clone(), self.inputs.clone());
-        let look = tokio::task::spawn_blocking(move || Seen::look(source.as_deref(), &inputs));
-        look.await.unwrap_or_else(|_| self.seen.clone())
+        let scan = tokio::task::spawn_blocking(move || Files::scan(source.as_deref(), &inputs));
+        scan.await.unwrap_or_else(|_| self.seen.clone())
     }
 }
 
-impl Seen {
-    fn look(source: Option<&Path>, inputs: &[PathBuf]) -> Self {
-        let stamps = inputs.iter().map(|path| stamp(&fs::metadata(path).ok()?)).collect();
-        let mut seen = Self { inputs: stamps, ..Self::default() };
+impl Files {
+    fn scan(source: Option<&Path>, inputs: &[PathBuf]) -> Self {
+        let versions = inputs.iter().map(|path| version(&fs::metadata(path).ok()?)).collect();
+        let mut seen = Self { inputs: versions, ..Self::default() };
         // The guest may be in its source directory.
         let inputs: Vec<_> = inputs.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
         let is_input = |path: &Path| {
@@ -127,7 +127,7 @@ impl Seen {
             // A directory that can't be read may have been removed meanwhile.
             for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
                 if seen.source.len() >= MAX_FILES {
-                    seen.is_cut = true;
+                    seen.is_truncated = true;
                     return seen;
                 }
                 let (path, name) = (entry.path(), entry.file_name());
@@ -141,10 +141,10 @@ impl Seen {
                     && let Ok(found) = fs::metadata(&path)
                     // A link to a directory may lead anywhere.
                     && found.is_file()
-                    && let Some(stamp) = stamp(&found)
+                    && let Some(version) = version(&found)
                     && !is_input(&path)
                 {
-                    seen.source.insert(path, stamp);
+                    seen.source.insert(path, version);
                 }
             }
         }
@@ -158,7 +158,7 @@ fn is_ignored(name: &str) -> bool {
     name.starts_with('.') || ends.iter().any(|end| name.ends_with(end)) || is_recording(name)
 }
 
-fn stamp(found: &Metadata) -> Option<Stamp> {
+fn version(found: &Metadata) -> Option<FileVersion> {
     Some((found.modified().ok()?, found.len()))
 }
 

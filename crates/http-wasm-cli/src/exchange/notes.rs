@@ -5,27 +5,27 @@ use std::collections::HashMap;
 use http_wasm_tower::Phase;
 
 use super::entry::{Answer, CallEntry, EntryKind};
-use super::played::Played;
+use super::result::ExchangeResult;
 use super::seen::Content;
 
 /// Adds the notes that follow from the whole exchange.
-pub(crate) fn add(played: &mut Played) {
-    let outcome = outcome(played);
-    let answered = answered_headers(played);
-    let added = Added::of(played);
+pub(crate) fn add(result: &mut ExchangeResult) {
+    let outcome = outcome(result);
+    let answered = answered_headers(result);
+    let added = Added::of(result);
     let encodings = [
-        encoding(played.request.as_ref().map(|request| &request.content)),
-        encoding(played.response.as_ref().map(|response| &response.content)),
+        encoding(result.request.as_ref().map(|request| &request.content)),
+        encoding(result.response.as_ref().map(|response| &response.content)),
     ];
-    let status = played.response.as_ref().map(|response| response.status);
+    let status = result.response.as_ref().map(|response| response.status);
     let mut answered_with = None;
     let mut calls = 0;
     let mut replaced = Replaced::default();
-    let writes_request = played.entries.iter().any(|entry| match &entry.kind {
+    let writes_request = result.entries.iter().any(|entry| match &entry.kind {
         EntryKind::Call(call) => call.function == "write_body" && call.changes() == Some("request"),
         _ => false,
     });
-    for entry in &mut played.entries {
+    for entry in &mut result.entries {
         let note = match &entry.kind {
             EntryKind::Entered { .. } => {
                 calls = 0;
@@ -68,8 +68,8 @@ enum Outcome {
     Fails,
 }
 
-fn outcome(played: &Played) -> Outcome {
-    let ended = played.entries.iter().find_map(|entry| match &entry.kind {
+fn outcome(result: &ExchangeResult) -> Outcome {
+    let ended = result.entries.iter().find_map(|entry| match &entry.kind {
         EntryKind::Returned { phase: Phase::Request, proceeds, error, .. } => {
             Some((*proceeds, error.is_some()))
         }
@@ -83,8 +83,8 @@ fn outcome(played: &Played) -> Outcome {
 }
 
 /// The headers of the next handler's response, by name, with their values as the client gets them.
-fn answered_headers(played: &Played) -> HashMap<String, Vec<String>> {
-    let headers = played.response.iter().flat_map(|response| {
+fn answered_headers(result: &ExchangeResult) -> HashMap<String, Vec<String>> {
+    let headers = result.response.iter().flat_map(|response| {
         let names = response.content.headers.keys();
         names.map(|name| (name.as_str().to_owned(), response.content.values(name.as_str())))
     });
@@ -98,9 +98,9 @@ impl Added {
     /// Headers that every party on the way adds to.
     const USUAL: [&str; 3] = ["forwarded", "via", "x-forwarded-for"];
 
-    fn of(played: &Played) -> Self {
+    fn of(result: &ExchangeResult) -> Self {
         let mut added = HashMap::<String, Vec<String>>::new();
-        for entry in &played.entries {
+        for entry in &result.entries {
             if let EntryKind::Call(call) = &entry.kind
                 && call.changes() == Some("request")
                 && let (Some(name), Some(value)) = (call.bytes_of("name"), call.bytes_of("value"))
@@ -110,7 +110,7 @@ impl Added {
             }
         }
         let others = added.into_iter().filter_map(|(name, own)| {
-            let mut others = played.request.as_ref()?.content.values(&name);
+            let mut others = result.request.as_ref()?.content.values(&name);
             others.retain(|value| !own.contains(value));
             (!others.is_empty() && !Self::USUAL.contains(&&*name)).then_some((name, others))
         });

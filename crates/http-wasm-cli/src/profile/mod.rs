@@ -23,8 +23,8 @@ use crate::output::print;
 pub(crate) use self::args::ProfileArgs;
 
 /// How samples are taken, and the bias that follows.
-const BIAS: &str = "A sample every 2 ms, noticed at the next loop head or function entry: time in code between these, \
-                    and in host calls, counts for the function that reaches one next.";
+const BIAS: &str = "Sampled every 2 ms, at the next loop head or function entry: time spent between these, and in host \
+                    calls, is attributed to the function that reaches one next.";
 
 /// Number of functions in the table.
 const SHOWN: usize = 15;
@@ -62,12 +62,12 @@ pub(crate) fn run(args: ProfileArgs) -> Result<(), Failure> {
 
     let (began, mut exchanges, mut failed) = (Instant::now(), 0u64, None);
     while began.elapsed() < duration {
-        let played = runtime.block_on(chain.call_observed(request.build(), Some(CLIENT), (), |request| {
+        let result = runtime.block_on(chain.call_observed(request.build(), Some(CLIENT), (), |request| {
             let next = next.clone();
             async move { respond(&next, request).await }
         }));
         exchanges += 1;
-        if let Ok(mut response) = played {
+        if let Ok(mut response) = result {
             failed = failed.or(response.extensions_mut().remove::<Arc<Error>>());
         }
     }
@@ -100,7 +100,7 @@ fn table(stacks: &Stacks) -> String {
     let all = stacks.samples().max(1) as f64;
     let shares = stacks.shares();
     if shares.is_empty() {
-        return "no samples: the guest hardly computes; try a longer --duration\n".to_owned();
+        return "no samples: the guest uses hardly any CPU time; try a longer --duration\n".to_owned();
     }
     let mut text = format!("\n{:>7} {:>7}  function\n", "own", "total");
     for share in shares.iter().take(SHOWN) {

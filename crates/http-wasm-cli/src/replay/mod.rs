@@ -148,12 +148,12 @@ fn replay(
     }
     let script = Script::new(guest.events.into(), module.is_recorded, trace, messages);
     // The main thread's stack may be too small for a guest.
-    let played = std::thread::scope(|scope| {
+    let result = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-        let played = thread.spawn_scoped(scope, || play(report, &module.module, script));
-        played.map(|thread| thread.join())
+        let result = thread.spawn_scoped(scope, || play(report, &module.module, script));
+        result.map(|thread| thread.join())
     });
-    match played {
+    match result {
         Ok(Ok(report)) => report,
         Ok(Err(_)) => Err(Failure::Other("the replay failed for an unknown reason".to_owned())),
         Err(error) => Err(Failure::Other(format!("cannot start a thread: {}", plain(&error)))),
@@ -261,7 +261,7 @@ impl Failures {
                     let text = format!("the guest fails: {}; recorded: {}", replayed.reason, recorded.reason);
                     script.differs(0, text);
                 } else if !places {
-                    script.differs(0, "the guest fails as recorded, but in another place".to_owned());
+                    script.differs(0, "the guest fails as recorded, but at another place".to_owned());
                 }
             }
         }

@@ -80,17 +80,17 @@ impl Report {
         out
     }
 
-    /// Which exchanges of the recording it served, if there is something to tell.
+    /// Which exchanges of the recording it served, if they differ from its own numbers.
     fn served(&self) -> String {
         match &*self.recorded {
             [] | [1] => String::new(),
             [first, .., last] if (last - first) as usize == self.recorded.len() - 1 => {
-                format!(", recorded are {first} to {last}")
+                format!(", numbers {first} to {last} in the recording")
             }
             numbers => {
                 let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
-                let verb = if numbers.len() == 1 { "is" } else { "are" };
-                format!(", recorded {verb} {}", numbers.join(", "))
+                let noun = if numbers.len() == 1 { "number" } else { "numbers" };
+                format!(", {noun} {} in the recording", numbers.join(", "))
             }
         }
     }
@@ -173,11 +173,11 @@ pub(super) fn shown(call: &CallEvent) -> String {
 
 /// A call as text.
 pub(super) fn shown_call(function: &str, inputs: &Inputs) -> String {
-    const LONGEST: usize = 200;
+    const MAX_LEN: usize = 200;
     let numbers = inputs.numbers.iter().map(ToString::to_string);
     let passed = inputs.passed.iter().map(|data| {
-        let cut = if data.0.len() > LONGEST { "…" } else { "" };
-        format!("\"{}\"{cut}", data.0[..data.0.len().min(LONGEST)].escape_ascii())
+        let cut = if data.0.len() > MAX_LEN { "…" } else { "" };
+        format!("\"{}\"{cut}", data.0[..data.0.len().min(MAX_LEN)].escape_ascii())
     });
     let arguments: Vec<_> = numbers.chain(passed).collect();
     format!("{function}({})", arguments.join(", "))

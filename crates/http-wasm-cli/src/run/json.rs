@@ -8,24 +8,24 @@ use http::HeaderMap;
 use http_wasm_tower::CallResult;
 use serde_json::{Map, Value as Json, json};
 
-use crate::exchange::{Answer, CallEntry, Content, Entry, EntryKind, Played, Value};
+use crate::exchange::{Answer, CallEntry, Content, Entry, EntryKind, ExchangeResult, Value};
 
 /// The exchange: the entries if a trace is requested, then the request and the response.
-pub(super) fn lines(played: &Played, with_trace: bool) -> String {
-    let mut out = if with_trace { entries(&played.entries) } else { String::new() };
-    let request = played.request.as_ref().map(|request| {
+pub(super) fn lines(result: &ExchangeResult, with_trace: bool) -> String {
+    let mut out = if with_trace { entries(&result.entries) } else { String::new() };
+    let request = result.request.as_ref().map(|request| {
         let head = json!({
             "event": "request", "method": request.method, "uri": request.uri, "version": request.version,
         });
         with_content(head, &request.content)
     });
-    let response = match &played.response {
+    let response = match &result.response {
         Some(response) => {
             with_content(json!({ "event": "response", "status": response.status }), &response.content)
         }
-        None => json!({ "event": "no_response", "reason": played.next_error }),
+        None => json!({ "event": "no_response", "reason": result.next_error }),
     };
-    let error = played.error.as_ref().map(|error| {
+    let error = result.error.as_ref().map(|error| {
         json!({
             "event": "error", "kind": error.kind().name(), "message": error.to_string(),
             "backtrace": error.backtrace(), "stderr": error.stderr(),

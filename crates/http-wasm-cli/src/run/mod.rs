@@ -8,7 +8,7 @@ use std::io;
 use http_wasm_gateway::StartError;
 
 use self::args::Run;
-use crate::exchange::{Entry, Paint, Played, Player};
+use crate::exchange::{Entry, ExchangeResult, Paint, Runner};
 use crate::exchange::{print_failure, print_request, print_response, print_trace};
 use crate::failure::Failure;
 use crate::guest;
@@ -19,9 +19,9 @@ pub(crate) use self::args::RunArgs;
 /// Passes the request through the guest, and prints the result.
 pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     let run = Run::resolve(args)?;
-    let recorder = Player::recorder(run.log_level)?;
-    let player = match Player::load(&run.guest, recorder.clone()) {
-        Ok(player) => player,
+    let recorder = Runner::recorder(run.log_level)?;
+    let runner = match Runner::load(&run.guest, recorder.clone()) {
+        Ok(runner) => runner,
         Err(failure) => {
             // What the guest did during start-up may show why.
             if run.trace {
@@ -30,13 +30,13 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
             return Err(failure);
         }
     };
-    guest::print_warnings(player.guest());
-    let played = player.play(&run.request, run.client, &run.next);
+    guest::print_warnings(runner.guest());
+    let result = runner.run(&run.request, run.client, &run.next);
     print(&match run.json {
-        true => json::lines(&played, run.trace),
-        false => text(&played, run.trace),
+        true => json::lines(&result, run.trace),
+        false => text(&result, run.trace),
     })?;
-    match &played.error {
+    match &result.error {
         Some(error) => {
             Err(StartError::Guests(vec![format!("the guest fails on this request: {error}")]).into())
         }
@@ -53,7 +53,7 @@ fn trace(entries: &[Entry], as_json: bool) -> String {
     out
 }
 
-fn text(played: &Played, with_trace: bool) -> String {
+fn text(result: &ExchangeResult, with_trace: bool) -> String {
     let paint = Paint::of(&io::stdout());
     let mut out = String::new();
     let title = |out: &mut String, text: &str| {
@@ -62,15 +62,15 @@ fn text(played: &Played, with_trace: bool) -> String {
     };
     if with_trace {
         title(&mut out, "what the guest did");
-        print_trace(&mut out, &played.entries, paint);
+        print_trace(&mut out, &result.entries, paint);
         out.push('\n');
-        if let Some(error) = &played.error {
+        if let Some(error) = &result.error {
             title(&mut out, "why the guest failed");
             print_failure(&mut out, error, paint);
             out.push('\n');
         }
     }
-    match &played.request {
+    match &result.request {
         Some(request) => {
             title(&mut out, "the request as the next handler got it");
             print_request(&mut out, request, paint);
@@ -78,13 +78,13 @@ fn text(played: &Played, with_trace: bool) -> String {
         None => title(&mut out, "the next handler wasn't called"),
     }
     out.push('\n');
-    match &played.response {
+    match &result.response {
         Some(response) => {
             title(&mut out, "the response as the client gets it");
             print_response(&mut out, response, paint);
         }
         None => {
-            let reason = played.next_error.as_deref().unwrap_or_default();
+            let reason = result.next_error.as_deref().unwrap_or_default();
             title(&mut out, &format!("there is no response: {reason}"));
         }
     }

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::file::{Case, NextSpec, OneOrMore, RequestSpec};
 use crate::exchange::{CLIENT, Next, SampleRequest, SampleResponse, field};
 
-/// A case that can be played.
+/// A case that can be result.
 pub(crate) struct Ready {
     pub(crate) request: SampleRequest,
     pub(crate) client: SocketAddr,

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::document::{Change, inline, quoted};
 use super::file::{Expect, ExpectHeader, OneOrMore};
-use crate::exchange::{Content, EntryKind, Played, Value};
+use crate::exchange::{Content, EntryKind, ExchangeResult, Value};
 
 /// A difference between the expected and the actual result.
 #[derive(Debug)]
@@ -29,9 +29,9 @@ impl Difference {
 }
 
 /// All differences of one exchange.
-pub(crate) fn compare(expect: &Expect, played: &Played) -> Vec<Difference> {
+pub(crate) fn compare(expect: &Expect, result: &ExchangeResult) -> Vec<Difference> {
     let mut found = Differences::default();
-    match (&expect.error, &played.error) {
+    match (&expect.error, &result.error) {
         (None, Some(error)) => {
             let (error, none) = (error.to_string(), "the guest handles the request".to_owned());
             found.add("error", none, format!("it fails: {error}"), None);
@@ -45,10 +45,10 @@ pub(crate) fn compare(expect: &Expect, played: &Played) -> Vec<Difference> {
         _ => {}
     }
     if let Some(called) = expect.next_called {
-        found.equal("next_called", &called.to_string(), &played.request.is_some().to_string(), false);
+        found.equal("next_called", &called.to_string(), &result.request.is_some().to_string(), false);
     }
     if let Some(request) = &expect.request {
-        match &played.request {
+        match &result.request {
             None => found.add(
                 "request",
                 "a request".to_owned(),
@@ -69,7 +69,7 @@ pub(crate) fn compare(expect: &Expect, played: &Played) -> Vec<Difference> {
         }
     }
     if let Some(response) = &expect.response {
-        match &played.response {
+        match &result.response {
             None => found.add("response", "a response".to_owned(), "none".to_owned(), None),
             Some(seen) => {
                 if let Some(status) = response.status {
@@ -81,15 +81,15 @@ pub(crate) fn compare(expect: &Expect, played: &Played) -> Vec<Difference> {
             }
         }
     }
-    found.logs(&expect.log, &expect.no_log, &logged(played));
+    found.logs(&expect.log, &expect.no_log, &logged(result));
     found.0
 }
 
 /// Expectations for a case that has none yet: the status, and whether the next handler is called.
-pub(crate) fn expectations(case: usize, played: &Played) -> Vec<Change> {
+pub(crate) fn expectations(case: usize, result: &ExchangeResult) -> Vec<Change> {
     let change = |what: &str, value: String| Change { path: format!("case.{case}.expect.{what}"), value };
-    let mut changes = vec![change("next_called", played.request.is_some().to_string())];
-    if let Some(response) = &played.response {
+    let mut changes = vec![change("next_called", result.request.is_some().to_string())];
+    if let Some(response) = &result.response {
         changes.push(change("response.status", response.status.to_string()));
         if let Ok(body) = std::str::from_utf8(&response.content.body)
             && body.len() <= 1024
@@ -101,8 +101,8 @@ pub(crate) fn expectations(case: usize, played: &Played) -> Vec<Change> {
 }
 
 /// What the guest has logged, as `level: message`, and written to stdout and stderr.
-fn logged(played: &Played) -> Vec<String> {
-    let lines = played.entries.iter().filter_map(|entry| match &entry.kind {
+fn logged(result: &ExchangeResult) -> Vec<String> {
+    let lines = result.entries.iter().filter_map(|entry| match &entry.kind {
         EntryKind::Line { stream, text } => Some(format!("{stream}: {text}")),
         EntryKind::Call(call) if call.function == "log" && matches!(call.result, CallResult::Returned(_)) => {
             let level = call.word("level").unwrap_or_default();

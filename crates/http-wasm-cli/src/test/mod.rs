@@ -22,7 +22,7 @@ use self::document::{Change, Document};
 use self::file::TestFile;
 use self::report::Outcome;
 use crate::args::{ArgsError, EnvVar, Grants, GuestSpec, LintArgs};
-use crate::exchange::{Paint, Player, Recorder};
+use crate::exchange::{Paint, Recorder, Runner};
 use crate::failure::Failure;
 use crate::guest;
 use crate::output::print;
@@ -40,7 +40,7 @@ pub(crate) fn run(args: TestArgs) -> Result<(), Failure> {
     let test = Test::resolve(args)?;
     // The level is fixed here, even if the file changes later: a process can have only one subscriber.
     let level = test.read().ok().and_then(|document| level_of(&document.file).ok());
-    let recorder = Player::recorder(level.unwrap_or(LevelFilter::INFO))?;
+    let recorder = Runner::recorder(level.unwrap_or(LevelFilter::INFO))?;
     if !test.watch {
         return test.once(&recorder);
     }
@@ -50,7 +50,7 @@ pub(crate) fn run(args: TestArgs) -> Result<(), Failure> {
             Ok(()) => {}
             Err(failure) => print(&format!("{failure}\n"))?,
         }
-        print("watching for changes; Ctrl-C ends\n")?;
+        print("watching for changes; press Ctrl-C to stop\n")?;
         while test.fingerprint() == seen {
             thread::sleep(POLL_INTERVAL);
         }
@@ -97,29 +97,29 @@ impl Test {
         let paint = Paint::of(&io::stdout());
         let document = self.read()?;
         level_of(&document.file).map_err(|reason| self.refused(reason))?;
-        let mut players = Players { test: self, file: &document.file, recorder, loaded: HashMap::new() };
+        let mut runners = Runners { test: self, file: &document.file, recorder, loaded: HashMap::new() };
         // A guest that can't be loaded is reported once, not for each case.
-        players.of(None)?;
+        runners.of(None)?;
         let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
         let started = Instant::now();
         for (at, case) in document.file.cases.iter().enumerate() {
             if self.filter.as_ref().is_some_and(|filter| !case.name.contains(&**filter)) {
                 continue;
             }
-            let player = players.of(case.config.as_deref())?;
+            let runner = runners.of(case.config.as_deref())?;
             let begun = Instant::now();
             let (invalid, differences, entries) = match case.ready() {
                 Err(reason) => (Some(reason), Vec::new(), Vec::new()),
                 Ok(ready) => {
-                    let played = player.play(&ready.request, ready.client, &ready.next);
-                    let differences = compare::compare(&case.expect, &played);
+                    let result = runner.run(&ready.request, ready.client, &ready.next);
+                    let differences = compare::compare(&case.expect, &result);
                     if self.update {
                         changes.extend(differences.iter().filter_map(|difference| difference.change(at)));
                         if !document.has_expectations(at) {
-                            changes.extend(compare::expectations(at, &played));
+                            changes.extend(compare::expectations(at, &result));
                         }
                     }
-                    (None, differences, played.entries)
+                    (None, differences, result.entries)
                 }
             };
             let (name, line, took) = (case.name.clone(), document.line_of_case(at), begun.elapsed());
@@ -199,25 +199,25 @@ impl Test {
 }
 
 /// The guest, loaded once for each configuration.
-struct Players<'a> {
+struct Runners<'a> {
     test: &'a Test,
     file: &'a TestFile,
     recorder: &'a Recorder,
-    loaded: HashMap<Option<String>, Player>,
+    loaded: HashMap<Option<String>, Runner>,
 }
 
-impl Players<'_> {
-    fn of(&mut self, config: Option<&str>) -> Result<&Player, Failure> {
+impl Runners<'_> {
+    fn of(&mut self, config: Option<&str>) -> Result<&Runner, Failure> {
         let key = config.map(str::to_owned);
         if !self.loaded.contains_key(&key) {
             let spec = self.test.spec(self.file, config)?;
-            let player = Player::load(&spec, self.recorder.clone())?;
+            let runner = Runner::load(&spec, self.recorder.clone())?;
             if self.loaded.is_empty() {
-                guest::print_warnings(player.guest());
+                guest::print_warnings(runner.guest());
             }
             // The guest's start-up isn't part of a case.
             self.recorder.take();
-            self.loaded.insert(key.clone(), player);
+            self.loaded.insert(key.clone(), runner);
         }
         Ok(&self.loaded[&key])
     }

@@ -163,7 +163,7 @@ fn check_as_json_lists_the_faults_of_an_invalid_guest() {
 }
 
 /// Logs its name, which is its first argument, writes a line to stderr, and traps.
-const SPEAKS: &str = r#"(module
+const LOGS_AND_TRAPS: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
   (import "http_handler" "log" (func $log (param i32 i32 i32)))
@@ -182,7 +182,7 @@ const SPEAKS: &str = r#"(module
 fn check_shows_the_output_of_a_failing_start_up_and_its_backtrace() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("auth.wat");
-    std::fs::write(&file, SPEAKS).unwrap();
+    std::fs::write(&file, LOGS_AND_TRAPS).unwrap();
     let output = run(&["check", file.to_str().unwrap()]);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(65), "{stderr}");

@@ -218,7 +218,7 @@ async fn exchanges_that_end_soon_after_each_other_share_a_file_that_has_each_eve
     // One of them alone.
     let (code, shown) = text(&run(&["replay", largest.to_str().expect("text"), "--exchange", "2"]));
     assert_eq!(code, Some(0), "{shown}");
-    assert!(shown.contains(", recorded is 2\n"), "{shown}");
+    assert!(shown.contains(", number 2 in the recording\n"), "{shown}");
     let (code, shown) = text(&run(&["replay", largest.to_str().expect("text"), "--exchange", "99"]));
     assert!(code == Some(2) && shown.contains("the recording doesn't have it"), "{shown}");
 }

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use crate::support::{Raw, Server, TIMEOUT, Upstream, eventually, exchange, http_wasm};
 
-const WISH: &str =
+const UPGRADE_REQUEST: &str =
     "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
-const CONSENT: &str =
+const SWITCHING_PROTOCOLS: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Kept: 1\r\n\r\n";
 
 #[tokio::test]
@@ -14,12 +14,15 @@ async fn an_upgraded_connection_passes_bytes_both_ways_until_one_side_ends_it() 
     let upstream = Upstream::bind().await;
     let proxy = Server::proxy_to(upstream.addr(), &[]);
     let mut client = Raw::connect(proxy.addr).await;
-    client.send(WISH).await;
+    client.send(UPGRADE_REQUEST).await;
     let mut server = upstream.accept().await;
-    let wish = server.read_until("\r\n\r\n").await;
-    assert!(wish.contains("connection: upgrade\r\n") && wish.contains("upgrade: websocket\r\n"), "{wish}");
+    let request = server.read_until("\r\n\r\n").await;
+    assert!(
+        request.contains("connection: upgrade\r\n") && request.contains("upgrade: websocket\r\n"),
+        "{request}"
+    );
     // Bytes immediately after the head already belong to the new protocol.
-    server.send(format!("{CONSENT}first")).await;
+    server.send(format!("{SWITCHING_PROTOCOLS}first")).await;
     let consent = client.read_until("first").await.to_ascii_lowercase();
     assert!(consent.starts_with("http/1.1 101 "), "{consent}");
     for field in ["connection: upgrade\r\n", "upgrade: websocket\r\n", "x-kept: 1\r\n"] {
@@ -38,7 +41,7 @@ async fn a_refused_upgrade_is_an_ordinary_response() {
     let upstream = Upstream::bind().await;
     let proxy = Server::proxy_to(upstream.addr(), &[]);
     let mut client = Raw::connect(proxy.addr).await;
-    client.send(WISH).await;
+    client.send(UPGRADE_REQUEST).await;
     let mut server = upstream.accept().await;
     server.read_until("\r\n\r\n").await;
     server.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await;
@@ -70,7 +73,7 @@ async fn an_unsolicited_upgrade_response_is_a_502() {
     client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let mut server = upstream.accept().await;
     server.read_until("\r\n\r\n").await;
-    server.send(CONSENT).await;
+    server.send(SWITCHING_PROTOCOLS).await;
     let answer = client.read_until("bad gateway\n").await;
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
 }
@@ -78,10 +81,10 @@ async fn an_unsolicited_upgrade_response_is_a_502() {
 /// Sends an upgrade request, which the upstream accepts.
 async fn tunnel(server: SocketAddr, upstream: &Upstream) -> (Raw, Raw) {
     let mut client = Raw::connect(server).await;
-    client.send(WISH).await;
+    client.send(UPGRADE_REQUEST).await;
     let mut far = upstream.accept().await;
     far.read_until("\r\n\r\n").await;
-    far.send(CONSENT).await;
+    far.send(SWITCHING_PROTOCOLS).await;
     client.read_until("\r\n\r\n").await;
     (client, far)
 }

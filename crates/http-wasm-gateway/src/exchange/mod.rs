@@ -24,4 +24,4 @@ pub(crate) use self::record::{
 };
 pub(crate) use self::refused::{BodyVerdict, Refused};
 pub(crate) use self::response::{content, plain_text, refusal, too_large, unavailable};
-pub(crate) use self::tunnel::{ClientSide, TunnelLimits, cut_off};
+pub(crate) use self::tunnel::{ClientSide, TunnelLimits, aborted};

@@ -13,12 +13,12 @@ pub(crate) struct ClientSide {
     /// The listener waits for the tunnel while this exists.
     pub(crate) closing: watch::Receiver<bool>,
     /// Whether the tunnel must end at once.
-    pub(crate) cut: watch::Receiver<bool>,
+    pub(crate) abort: watch::Receiver<bool>,
 }
 
 /// Completes when everything that is still running is to be aborted.
-pub(crate) async fn cut_off(cut: &mut watch::Receiver<bool>) {
-    if cut.wait_for(|&cut| cut).await.is_err() {
+pub(crate) async fn aborted(abort: &mut watch::Receiver<bool>) {
+    if abort.wait_for(|&abort| abort).await.is_err() {
         // The sender has been dropped.
         std::future::pending::<()>().await;
     }
@@ -38,12 +38,12 @@ impl ClientSide {
     pub(crate) fn new(
         limits: &ClientLimits,
         closing: watch::Receiver<bool>,
-        cut: watch::Receiver<bool>,
+        abort: watch::Receiver<bool>,
     ) -> Box<Self> {
         let limits = TunnelLimits {
             idle: limits.tunnel_idle_timeout.0,
             half_closed: limits.tunnel_half_close_timeout.0,
         };
-        Box::new(Self { limits, closing, cut })
+        Box::new(Self { limits, closing, abort })
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct Connections<A> {
     /// Whether the server is about to stop. Each connection holds a receiver while it exists.
     pub(super) closing: watch::Receiver<bool>,
     /// Whether everything that is still running is to be aborted. Tunnels observe this.
-    pub(super) cut: watch::Receiver<bool>,
+    pub(super) abort: watch::Receiver<bool>,
     /// Whether all requests get 503.
     pub(super) refuse: bool,
 }
@@ -68,7 +68,7 @@ impl<A> Clone for Connections<A> {
             limits: self.limits.clone(),
             trusted_proxies: self.trusted_proxies.clone(),
             closing: self.closing.clone(),
-            cut: self.cut.clone(),
+            abort: self.abort.clone(),
             refuse: self.refuse,
         }
     }
@@ -143,7 +143,7 @@ impl<A: Answer> Connections<A> {
             upgrade: None,
             flushes: flushes.clone(),
             closing: self.closing,
-            cut: self.cut,
+            abort: self.abort,
             refuse: self.refuse,
         };
         let mut lifetime = Lifetime { activity: activity.clone(), limits: &self.limits, start_line: None };

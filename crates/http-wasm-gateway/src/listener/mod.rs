@@ -44,7 +44,7 @@ use crate::blocking::blocking;
 use crate::config::{ClientLimits, Listen, ListenHttp};
 use crate::descriptors::{self, Descriptors};
 use crate::error::StartError;
-use crate::exchange::{Answer, cut_off};
+use crate::exchange::{Answer, aborted};
 
 pub(crate) use self::inherited::{Inherited, announce};
 pub(crate) use self::set::Listeners;
@@ -113,23 +113,23 @@ impl Listener {
     }
 
     /// Serves until `stop` completes. Then it accepts no more connections, and lets requests in flight and tunnels
-    /// finish, until `cut` aborts them.
+    /// finish, until `abort` aborts them.
     pub(crate) async fn serve(
         self,
         answer: Arc<impl Answer>,
         stop: impl Future<Output = ()>,
-        mut cut: watch::Receiver<bool>,
+        mut abort: watch::Receiver<bool>,
     ) {
         let (close, closing) = watch::channel(false);
         let mut connections = JoinSet::new();
         tokio::select! {
             () = stop => {}
-            () = self.accept_all(answer, closing, cut.clone(), &mut connections) => {}
+            () = self.accept_all(answer, closing, abort.clone(), &mut connections) => {}
         }
         close.send_replace(true);
         tokio::select! {
             () = close.closed() => {}
-            () = cut_off(&mut cut) => {
+            () = aborted(&mut abort) => {
                 connections.shutdown().await;
                 // Tasks that they have spawned end with them.
                 close.closed().await;
@@ -143,13 +143,13 @@ impl Listener {
         self,
         answer: Arc<impl Answer>,
         closing: watch::Receiver<bool>,
-        cut: watch::Receiver<bool>,
+        abort: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) {
         let Self { socket, tls, http, limits, trusted_proxies, permits } = self;
         let descriptors = Descriptors::of_process();
         let connections =
-            Connections { answer, tls, http, limits, trusted_proxies, closing, cut, refuse: false };
+            Connections { answer, tls, http, limits, trusted_proxies, closing, abort, refuse: false };
         let (refusing, mut refusals) = (connections.refusing(), Refusals::default());
         while let Some(permit) = permits.acquire().await {
             let (stream, peer) = accept(&socket).await;

@@ -38,7 +38,7 @@ pub(super) struct Requests<A> {
     /// Whether the server is about to stop.
     pub(super) closing: watch::Receiver<bool>,
     /// Whether everything that is still running is to be aborted.
-    pub(super) cut: watch::Receiver<bool>,
+    pub(super) abort: watch::Receiver<bool>,
     /// Whether all requests get 503.
     pub(super) refuse: bool,
 }
@@ -85,7 +85,7 @@ impl<A: Answer> Requests<A> {
             }
         };
         if may_switch {
-            inbound.tunnel = Some(ClientSide::new(&self.limits, self.closing.clone(), self.cut.clone()));
+            inbound.tunnel = Some(ClientSide::new(&self.limits, self.closing.clone(), self.abort.clone()));
         }
         if version > Version::HTTP_10 {
             interims.open();
@@ -133,7 +133,7 @@ impl<A: Answer> Requests<A> {
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
-        if says_close(response) {
+        if has_connection_close(response) {
             return None;
         }
         let persistence = match &upload {
@@ -191,7 +191,7 @@ pub(super) fn expects_continue(expected: &HeaderValue) -> bool {
     expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
-fn says_close(response: &Response<BoxBody>) -> bool {
+fn has_connection_close(response: &Response<BoxBody>) -> bool {
     let options = response.headers().get_all(header::CONNECTION).iter();
     let mut options = options.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
     options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))

@@ -19,7 +19,7 @@ use crate::error::StartError;
 use crate::exchange::Answer;
 
 /// How long aborted requests may take to end.
-const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(1);
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Listeners whose requests go to the same handler. They stop when this is dropped.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Listeners<A> {
     active: Mutex<Active>,
     inherited: tokio::sync::Mutex<Inherited>,
     /// Whether everything that is still running is to be aborted.
-    cut: watch::Sender<bool>,
+    abort: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +78,12 @@ pub(crate) struct Change {
 
 impl<A: Answer> Listeners<A> {
     pub(crate) fn new(answer: Arc<A>, inherited: Inherited) -> Self {
-        Self { answer, active: Mutex::default(), inherited: inherited.into(), cut: watch::Sender::new(false) }
+        Self {
+            answer,
+            active: Mutex::default(),
+            inherited: inherited.into(),
+            abort: watch::Sender::new(false),
+        }
     }
 
     /// Opens all addresses of the next configuration, or none. Unchanged listeners continue, and those with new
@@ -188,9 +193,9 @@ impl<A: Answer> Listeners<A> {
         if is_hurried {
             tracing::warn!("stopped by a second signal; requests in flight were aborted");
         }
-        self.cut.send_replace(true);
+        self.abort.send_replace(true);
         // This gives them time to write their records.
-        let _ = tokio::time::timeout(CUT_OFF_TIMEOUT, join_all(&mut tasks)).await;
+        let _ = tokio::time::timeout(ABORT_TIMEOUT, join_all(&mut tasks)).await;
     }
 
     fn start(&self, id: Id, settings: Digest, listener: Listener, tasks: &mut JoinSet<()>) -> Running {
@@ -201,7 +206,7 @@ impl<A: Answer> Listeners<A> {
             // The sender can only be dropped.
             let _ = stopped.await;
         };
-        tasks.spawn(listener.serve(self.answer.clone(), stopped, self.cut.subscribe()));
+        tasks.spawn(listener.serve(self.answer.clone(), stopped, self.abort.subscribe()));
         Running { id, settings, socket, tls, http, permits, _stop: stop }
     }
 

@@ -67,7 +67,7 @@ impl Successor {
 }
 
 fn failed(reason: &str) {
-    tracing::error!(reason, "the successor failed to start; this process carries on");
+    tracing::error!(reason, "the successor failed to start; this process keeps serving");
 }
 
 /// A successor that isn't ready yet. If this process ends, the successor continues.

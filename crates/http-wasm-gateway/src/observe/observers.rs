@@ -27,7 +27,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 pub(crate) struct Observers {
     pub(crate) monitor: Option<Arc<Monitor>>,
     /// Observers that don't depend on the configuration.
-    given: Vec<Arc<dyn RequestObserver>>,
+    embedder: Vec<Arc<dyn RequestObserver>>,
     observers: Arc<[Arc<dyn RequestObserver>]>,
     request_ids: Option<RequestIds>,
     access_log: Option<Built<AccessLog>>,
@@ -39,11 +39,11 @@ type Built<T> = (Digest, Arc<T>);
 
 impl Observers {
     /// Uses only these observers.
-    pub(crate) fn only(given: Vec<Arc<dyn RequestObserver>>) -> Self {
+    pub(crate) fn with_embedder(embedder: Vec<Arc<dyn RequestObserver>>) -> Self {
         Self {
             monitor: None,
-            observers: given.clone().into(),
-            given,
+            observers: embedder.clone().into(),
+            embedder,
             request_ids: None,
             access_log: None,
             traces: None,
@@ -58,15 +58,15 @@ impl Observers {
     ) -> Result<Self, StartError> {
         let access_log = reuse_or_build(config.access_log.as_ref(), &earlier.access_log, AccessLog::open)?;
         let traces = reuse_or_build(config.telemetry.as_ref(), &earlier.traces, Traces::start)?;
-        let mut observers = earlier.given.clone();
+        let mut observers = earlier.embedder.clone();
         observers.extend(monitor.as_ref().map(|monitor| Arc::new(monitor.request_observer(config)) as _));
         observers.extend(access_log.iter().map(|(_, log)| log.clone() as Arc<dyn RequestObserver>));
         observers.extend(traces.iter().map(|(_, traces)| traces.clone() as Arc<dyn RequestObserver>));
         // The access log needs request IDs even if they aren't configured.
         let named = config.request_id.is_some() || config.access_log.is_some();
         let request_ids = named.then(|| RequestIds::new(&config.request_id.clone().unwrap_or_default()));
-        let given = earlier.given.clone();
-        Ok(Self { monitor, given, observers: observers.into(), request_ids, access_log, traces })
+        let embedder = earlier.embedder.clone();
+        Ok(Self { monitor, embedder, observers: observers.into(), request_ids, access_log, traces })
     }
 
     /// Starts to observe a request. Returns `None` if there are no observers.
@@ -75,7 +75,7 @@ impl Observers {
             return None;
         }
         let request = &mut inbound.request;
-        let id = self.request_ids.as_ref().map(|ids| ids.name(request.headers_mut()));
+        let id = self.request_ids.as_ref().map(|ids| ids.assign(request.headers_mut()));
         let trace = self.traces.as_ref().map(|(_, traces)| traces.begin(request.headers_mut()));
         let record = Arc::new(RequestRecord::begin(request, inbound.client, inbound.dropped, id, trace));
         let body = std::mem::take(request.body_mut());
@@ -117,7 +117,7 @@ impl ObservedRequest<'_> {
     /// tunnel ends.
     pub(crate) fn answered(self, response: &mut Response<BoxBody>, tunnel: Option<oneshot::Sender<Finish>>) {
         if let (Some(ids), Some(id)) = (self.request_ids, &self.finish.record.request_id) {
-            ids.tell(id, response.headers_mut());
+            ids.add_to_response(id, response.headers_mut());
         }
         match tunnel.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
             Some(tunnel) => self.finish.with_tunnel(response.status(), tunnel),

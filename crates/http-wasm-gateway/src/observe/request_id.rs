@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config;
-use crate::names::remove_twins;
+use crate::names::remove_variants;
 use crate::random::random;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -25,19 +25,19 @@ impl RequestIds {
 
     /// Returns the request ID and sets the request's header to it. This is the client's own if it is trusted and valid,
     /// otherwise a new one.
-    pub(super) fn name(&self, headers: &mut HeaderMap) -> HeaderValue {
+    pub(super) fn assign(&self, headers: &mut HeaderMap) -> HeaderValue {
         let mut given = headers.get_all(X_REQUEST_ID).iter();
         let id = match (given.next(), given.next()) {
             (Some(id), None) if self.trust && is_plain(id) => id.clone(),
-            _ => made(),
+            _ => generate(),
         };
-        remove_twins(headers, &X_REQUEST_ID);
+        remove_variants(headers, &X_REQUEST_ID);
         headers.insert(X_REQUEST_ID, id.clone());
         id
     }
 
     /// Adds the ID to the response, if configured.
-    pub(super) fn tell(&self, id: &HeaderValue, headers: &mut HeaderMap) {
+    pub(super) fn add_to_response(&self, id: &HeaderValue, headers: &mut HeaderMap) {
         if self.respond {
             headers.insert(X_REQUEST_ID, id.clone());
         }
@@ -51,7 +51,7 @@ fn is_plain(id: &HeaderValue) -> bool {
 }
 
 /// Generates an ID: 128 random bits, in hexadecimal.
-fn made() -> HeaderValue {
+fn generate() -> HeaderValue {
     let id = format!("{:032x}", random(u128::from_ne_bytes));
     HeaderValue::try_from(id).expect("hexadecimal digits are a legal value")
 }
@@ -67,7 +67,7 @@ mod tests {
         for id in given {
             headers.append(X_REQUEST_ID, HeaderValue::from_static(id));
         }
-        let id = RequestIds { trust, respond: false }.name(&mut headers);
+        let id = RequestIds { trust, respond: false }.assign(&mut headers);
         assert_eq!(headers.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(), [&id]);
         id
     }

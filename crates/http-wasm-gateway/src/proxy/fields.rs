@@ -6,7 +6,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use crate::connection_options::remove_nominated;
 use crate::exchange::Client;
 use crate::field_values::joined_cookies;
-use crate::names::{is_hop_by_hop, is_twin_of_ours, remove_all};
+use crate::names::{is_hop_by_hop, is_variant_of_own_field, remove_all};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -15,7 +15,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 /// Removes all connection-level fields, and fields that could be mistaken for those that the proxy sets.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove_nominated(headers);
-    remove_all(headers, |name| is_hop_by_hop(name.as_str()) || is_twin_of_ours(name.as_str()));
+    remove_all(headers, |name| is_hop_by_hop(name.as_str()) || is_variant_of_own_field(name.as_str()));
 }
 
 /// HTTP/2 may split cookies into several fields, HTTP/1.1 may not (RFC 9113 section 8.2.3).

@@ -137,7 +137,7 @@ impl Proxy {
             None => {
                 tracing::warn!(
                     upstream = &*self.name, address = %lease.server().url,
-                    "upstream failed: it switched protocols without being asked to"
+                    "upstream failed: it switched protocols without an upgrade request"
                 );
                 bad_gateway()
             }

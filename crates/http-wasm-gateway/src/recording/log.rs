@@ -110,7 +110,7 @@ struct Entries {
     /// The reserved memory.
     taken: usize,
     /// Whether events at the end were left out.
-    is_cut: bool,
+    is_truncated: bool,
 }
 
 /// The end of a log.
@@ -118,7 +118,7 @@ struct Entries {
 pub(super) struct End {
     pub(super) at: usize,
     /// Whether events before it were left out.
-    pub(super) is_cut: bool,
+    pub(super) is_truncated: bool,
 }
 
 impl InstanceLog {
@@ -140,7 +140,7 @@ impl InstanceLog {
         let mut entries = self.lock();
         let at = entries.len();
         if !self.has_room(&mut entries, entry.max_len()) {
-            entries.is_cut = true;
+            entries.is_truncated = true;
             return at;
         }
         let Entries { names, sealed, open, sealed_len, .. } = &mut *entries;
@@ -155,7 +155,7 @@ impl InstanceLog {
     /// Reserves memory for this many bytes. Returns whether they may be added.
     fn has_room(&self, entries: &mut Entries, bytes: usize) -> bool {
         let len = entries.len() + bytes;
-        if entries.is_cut || len > self.limit {
+        if entries.is_truncated || len > self.limit {
             return false;
         }
         let more = len.saturating_sub(entries.taken);
@@ -175,7 +175,7 @@ impl InstanceLog {
     /// The current end.
     pub(super) fn end(&self) -> End {
         let entries = self.lock();
-        End { at: entries.len(), is_cut: entries.is_cut }
+        End { at: entries.len(), is_truncated: entries.is_truncated }
     }
 
     /// Notes that a file has been written that contains the log up to here.
@@ -195,7 +195,7 @@ impl InstanceLog {
             }
         }
         let entries = self.lock();
-        entries.is_cut || entries.len() > self.limit / 2
+        entries.is_truncated || entries.len() > self.limit / 2
     }
 
     /// The events up to `end` with their positions.
@@ -287,14 +287,14 @@ mod tests {
         let log = log(&memory, growth(0).max_len() + 10);
         log.push(&growth(0));
         assert!(!log.is_done());
-        while !log.end().is_cut {
+        while !log.end().is_truncated {
             assert!(!log.is_done() || log.end().at > log.limit / 2);
             log.push(&growth(1));
         }
         assert!(log.is_done());
         let end = log.end().at;
         log.push(&growth(1));
-        assert_eq!(log.end(), End { at: end, is_cut: true });
+        assert_eq!(log.end(), End { at: end, is_truncated: true });
         assert!(memory.used() > 0);
         drop(log);
         assert_eq!(memory.used(), 0);
@@ -307,7 +307,7 @@ mod tests {
         for log in &logs {
             log.push(&growth(0));
         }
-        assert_eq!(logs.each_ref().map(|log| log.end().is_cut), [false, false, false, true]);
+        assert_eq!(logs.each_ref().map(|log| log.end().is_truncated), [false, false, false, true]);
     }
 
     #[test]

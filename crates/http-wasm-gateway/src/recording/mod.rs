@@ -2,7 +2,7 @@
 //!
 //! What a guest does in an exchange depends on everything that its instance has done before. So the instances that
 //! serve recorded exchanges are traced from their creation on: each has a log, to which a tracer adds the results of
-//! its imports. These instances belong to a twin of the guest with its own pool, so that requests that aren't recorded
+//! its imports. These instances belong to a copy of the guest with its own pool, so that requests that aren't recorded
 //! have no overhead.
 //!
 //! When an exchange ends, it is passed to a thread, which redacts it and writes it to a file together with others that

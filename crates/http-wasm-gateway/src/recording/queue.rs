@@ -15,7 +15,7 @@ const FILE_BYTES: usize = 1024 * 1024;
 const MAX_BYTES: usize = 8 * FILE_BYTES;
 
 /// The minimum time between files with less.
-const EVERY: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Collects exchanges for the thread that writes them, several per file.
 #[derive(Default)]
@@ -40,7 +40,7 @@ enum Due {
     Now,
     After(Duration),
     /// When an exchange is queued.
-    OnceQueued,
+    WhenQueued,
 }
 
 /// The exchanges to write now.
@@ -99,16 +99,16 @@ impl Queue {
     }
 
     /// Waits for exchanges to write.
-    pub(super) fn next(&self, pace: &Pace) -> Batch {
+    pub(super) fn next(&self, rate: &RateLimit) -> Batch {
         let mut waiting = self.lock();
         loop {
-            waiting = match waiting.due(pace) {
+            waiting = match waiting.due(rate) {
                 Due::Now => break,
                 Due::After(time) => {
                     let waited = self.changed.wait_timeout(waiting, time);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
-                Due::OnceQueued => self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Due::WhenQueued => self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             };
         }
         let Waiting { exchanges, flushes, is_closed, .. } = std::mem::take(&mut *waiting);
@@ -116,11 +116,11 @@ impl Queue {
         Batch { exchanges, flushes, is_last: is_closed }
     }
 
-    /// Waits until another file may be written, or until somebody waits for that.
-    pub(super) fn pause(&self, pace: &Pace) {
+    /// Waits until another file may be written, or until a flush is waiting.
+    pub(super) fn pause(&self, rate: &RateLimit) {
         let mut waiting = self.lock();
         while !waiting.is_urgent() {
-            let left = pace.allowed.saturating_duration_since(Instant::now());
+            let left = rate.allowed.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
@@ -135,20 +135,20 @@ impl Queue {
 }
 
 impl Waiting {
-    /// Whether somebody waits until all is written.
+    /// Whether a flush is waiting, or the queue is closed.
     fn is_urgent(&self) -> bool {
         self.is_closed || !self.flushes.is_empty()
     }
 
     /// When to write the next file.
-    fn due(&self, pace: &Pace) -> Due {
+    fn due(&self, rate: &RateLimit) -> Due {
         if self.is_urgent() {
             return Due::Now;
         }
         if self.exchanges.is_empty() {
-            return Due::OnceQueued;
+            return Due::WhenQueued;
         }
-        let due = if self.bytes >= FILE_BYTES { pace.allowed } else { pace.allowed.max(pace.due) };
+        let due = if self.bytes >= FILE_BYTES { rate.allowed } else { rate.allowed.max(rate.due) };
         let left = due.saturating_duration_since(Instant::now());
         if left.is_zero() { Due::Now } else { Due::After(left) }
     }
@@ -165,7 +165,7 @@ impl Batch {
 }
 
 /// Determines when the next file may be written.
-pub(super) struct Pace {
+pub(super) struct RateLimit {
     bytes_per_second: u64,
     /// For a small file.
     due: Instant,
@@ -173,7 +173,7 @@ pub(super) struct Pace {
     allowed: Instant,
 }
 
-impl Pace {
+impl RateLimit {
     pub(super) fn new(bytes_per_second: u64) -> Self {
         let now = Instant::now();
         Self { bytes_per_second, due: now, allowed: now }
@@ -183,7 +183,7 @@ impl Pace {
     pub(super) fn wrote(&mut self, bytes: u64) {
         let now = Instant::now();
         let millis = bytes.saturating_mul(1000) / self.bytes_per_second.max(1);
-        self.due = now + EVERY;
+        self.due = now + MIN_INTERVAL;
         self.allowed = now + Duration::from_millis(millis.min(60_000));
     }
 }
@@ -192,33 +192,33 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn is_now(waiting: &Waiting, pace: &Pace) -> bool {
-        waiting.due(pace) == Due::Now
+    fn is_now(waiting: &Waiting, rate: &RateLimit) -> bool {
+        waiting.due(rate) == Due::Now
     }
 
     #[test]
     fn an_exchange_is_written_at_once_if_no_file_is_recent_and_otherwise_with_others() {
-        let mut pace = Pace::new(FILE_BYTES as u64);
+        let mut rate = RateLimit::new(FILE_BYTES as u64);
         let exchanges = vec![Finished::empty()];
         let mut waiting = Waiting { bytes: exchanges[0].size(), exchanges, ..Waiting::default() };
-        assert!(is_now(&waiting, &pace));
-        pace.due = Instant::now() + Duration::from_secs(3600);
-        assert!(!is_now(&waiting, &pace));
+        assert!(is_now(&waiting, &rate));
+        rate.due = Instant::now() + Duration::from_secs(3600);
+        assert!(!is_now(&waiting, &rate));
         waiting.bytes = FILE_BYTES;
-        assert!(is_now(&waiting, &pace), "that is enough for a file");
-        pace.allowed = pace.due;
-        assert!(!is_now(&waiting, &pace), "nothing more may be written");
+        assert!(is_now(&waiting, &rate), "that is enough for a file");
+        rate.allowed = rate.due;
+        assert!(!is_now(&waiting, &rate), "nothing more may be written");
         waiting.is_closed = true;
-        assert!(is_now(&waiting, &pace));
+        assert!(is_now(&waiting, &rate));
     }
 
     #[test]
     fn what_is_written_per_second_is_limited() {
-        let mut pace = Pace::new(1000);
+        let mut rate = RateLimit::new(1000);
         let before = Instant::now();
-        pace.wrote(30_000);
-        assert!(pace.allowed >= before + Duration::from_secs(30) && pace.due >= before + EVERY);
-        assert!(pace.due < pace.allowed);
+        rate.wrote(30_000);
+        assert!(rate.allowed >= before + Duration::from_secs(30) && rate.due >= before + MIN_INTERVAL);
+        assert!(rate.due < rate.allowed);
     }
 
     #[test]
@@ -229,9 +229,9 @@ mod tests {
             queue.add(Finished::empty());
         }
         assert_eq!(queue.dropped(), 3);
-        let batch = queue.next(&Pace::new(1));
+        let batch = queue.next(&RateLimit::new(1));
         assert_eq!((batch.exchanges.len(), batch.is_last), (MAX_BYTES / size, false));
         queue.close();
-        assert!(queue.next(&Pace::new(1)).is_last);
+        assert!(queue.next(&RateLimit::new(1)).is_last);
     }
 }

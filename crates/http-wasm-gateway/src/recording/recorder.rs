@@ -24,7 +24,7 @@ const SHARDS: usize = 16;
 /// Records the exchanges of a configuration.
 pub(crate) struct Recorder {
     /// The digest of its settings.
-    made_of: Digest,
+    digest: Digest,
     sample: f64,
     only_failures: bool,
     body_bytes: usize,
@@ -44,15 +44,15 @@ impl Recorder {
         let Some(settings) = &config.record else { return Ok(None) };
         let substituted = config.substituted.iter().map(|secret| secret.as_bytes());
         let settings_json = json(settings);
-        let made_of = Digest::of(std::iter::once(&*settings_json).chain(substituted));
-        if let Some(same) = earlier.filter(|earlier| earlier.made_of == made_of) {
+        let digest = Digest::of(std::iter::once(&*settings_json).chain(substituted));
+        if let Some(same) = earlier.filter(|earlier| earlier.digest == digest) {
             return Ok(Some(same.clone()));
         }
         let secrets = (!settings.unredacted).then(|| Secrets::new(settings, &config.substituted));
         let memory = Memory::new(settings.memory.bytes());
         let writer = Writer::start(settings, secrets)?;
         Ok(Some(Arc::new(Self {
-            made_of,
+            digest,
             sample: settings.sample,
             only_failures: settings.exchanges == RecordedExchanges::Failures,
             body_bytes: settings.body_bytes.bytes(),
@@ -65,8 +65,8 @@ impl Recorder {
     }
 
     /// The digest that distinguishes it from a recorder with other settings.
-    pub(crate) fn made_of(&self) -> [u8; 32] {
-        self.made_of.bytes()
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.digest.bytes()
     }
 
     /// Starts to record the exchange of this request, if it is selected.

@@ -16,14 +16,14 @@ use super::log::InstanceLog;
 
 /// Renders exchanges as a HAR file, including their secrets.
 pub(super) fn har(exchanges: &[Finished]) -> Har {
-    let (mut entries, mut lives) = (Vec::new(), Lives::default());
+    let (mut entries, mut instances) = (Vec::new(), Instances::default());
     for (number, finished) in (1..).zip(exchanges) {
         for (side, messages) in [(HarSide::Client, &finished.client), (HarSide::Next, &finished.next)] {
             entries.extend(entry(finished, messages, number, side));
         }
-        finished.parts.iter().for_each(|part| lives.add(part, number));
+        finished.parts.iter().for_each(|part| instances.add(part, number));
     }
-    let guests = lives.all.iter().map(Life::record).collect();
+    let guests = instances.all.iter().map(Instance::record).collect();
     Har {
         log: HarLog {
             version: "1.2".to_owned(),
@@ -112,35 +112,35 @@ fn pairs(headers: &HeaderMap) -> Vec<HarPair> {
 
 /// The logs of the instances that served exchanges, ordered by their first exchange.
 #[derive(Default)]
-struct Lives<'a> {
-    all: Vec<Life<'a>>,
-    places: HashMap<(*const InstanceLog, bool), usize>,
+struct Instances<'a> {
+    all: Vec<Instance<'a>>,
+    indices: HashMap<(*const InstanceLog, bool), usize>,
 }
 
 /// The log of an instance.
-struct Life<'a> {
+struct Instance<'a> {
     log: &'a InstanceLog,
-    is_cut: bool,
+    is_truncated: bool,
     end: usize,
     /// The positions where each exchange begins and ends, and its number.
     exchanges: Vec<(usize, usize, u32)>,
 }
 
-impl<'a> Lives<'a> {
+impl<'a> Instances<'a> {
     fn add(&mut self, part: &'a Part, exchange: u32) {
         let (log, end) = (&part.log, part.end());
         // An exchange with a truncated log can't be replayed, but those before it can.
-        let place = *self.places.entry((Arc::as_ptr(log), end.is_cut)).or_insert_with(|| {
-            self.all.push(Life { log, is_cut: end.is_cut, end: 0, exchanges: Vec::new() });
+        let index = *self.indices.entry((Arc::as_ptr(log), end.is_truncated)).or_insert_with(|| {
+            self.all.push(Instance { log, is_truncated: end.is_truncated, end: 0, exchanges: Vec::new() });
             self.all.len() - 1
         });
-        let life = &mut self.all[place];
-        life.end = life.end.max(end.at);
-        life.exchanges.push((part.from, end.at, exchange));
+        let instance = &mut self.all[index];
+        instance.end = instance.end.max(end.at);
+        instance.exchanges.push((part.from, end.at, exchange));
     }
 }
 
-impl Life<'_> {
+impl Instance<'_> {
     fn record(&self) -> GuestRecord {
         let guest = &self.log.guest;
         let mut events = self.log.events(self.end);
@@ -156,7 +156,7 @@ impl Life<'_> {
         self.log.was_written(self.end);
         let reason = "not replayable from the start: the log of its instance has reached its limit (`log_bytes`, \
                       `memory`)";
-        let not_replayable = self.is_cut.then(|| reason.to_owned());
+        let not_replayable = self.is_truncated.then(|| reason.to_owned());
         GuestRecord {
             name: guest.name.clone(),
             instance: self.log.instance,

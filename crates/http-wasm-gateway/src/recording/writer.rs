@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::directory::Directory;
 use super::finished::Finished;
-use super::queue::{Pace, Queue};
+use super::queue::{Queue, RateLimit};
 use super::redact::Secrets;
 use super::render::{har, timestamp};
 use crate::config;
@@ -31,10 +31,10 @@ impl Writer {
         let directory = Directory::open(&settings.dir.value, files, bytes)
             .map_err(|reason| StartError::System(format!("record.dir: {reason}")))?;
         let queue = Arc::<Queue>::default();
-        let (jobs, pace) = (queue.clone(), Pace::new(settings.bytes_per_second.0));
+        let (jobs, rate) = (queue.clone(), RateLimit::new(settings.bytes_per_second.0));
         std::thread::Builder::new()
             .name("recordings".to_owned())
-            .spawn(move || run(&jobs, pace, directory, secrets.as_ref()))
+            .spawn(move || run(&jobs, rate, directory, secrets.as_ref()))
             .map_err(|error| StartError::System(format!("cannot start a thread: {}", plain(&error))))?;
         Ok(Self(queue))
     }
@@ -62,19 +62,19 @@ impl fmt::Debug for Writer {
     }
 }
 
-fn run(queue: &Queue, mut pace: Pace, mut directory: Directory, secrets: Option<&Secrets>) {
+fn run(queue: &Queue, mut rate: RateLimit, mut directory: Directory, secrets: Option<&Secrets>) {
     // On Linux, this only sets the priority of the calling thread. Failure is harmless.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, NICE);
     let mut losses = Losses { failed: 0, reported: 0, last: None };
     loop {
-        let batch = queue.next(&pace);
+        let batch = queue.next(&rate);
         let mut rest = &*batch.exchanges;
         while !rest.is_empty() {
             let (file, others) = rest.split_at(count_for_file(rest));
             match write(&mut directory, secrets, file) {
                 Ok(bytes) => {
-                    pace.wrote(bytes);
+                    rate.wrote(bytes);
                     losses.report(queue.dropped(), None);
                 }
                 Err(reason) => {
@@ -84,7 +84,7 @@ fn run(queue: &Queue, mut pace: Pace, mut directory: Directory, secrets: Option<
             }
             rest = others;
             if !rest.is_empty() {
-                queue.pause(&pace);
+                queue.pause(&rate);
             }
         }
         let is_last = batch.is_last;

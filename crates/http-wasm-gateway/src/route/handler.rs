@@ -32,7 +32,7 @@ pub(crate) struct Handler {
 /// What serves exchanges that are recorded.
 struct Recorded {
     recorder: Arc<Recorder>,
-    /// The twins of the guests.
+    /// Copies of the guests, for recorded exchanges.
     chain: Chain,
 }
 
@@ -99,10 +99,10 @@ impl Handler {
         Self { chain: Chain::new(guests).fold_underscores(), names, next, recorded: None, inspector: None }
     }
 
-    /// The same, where exchanges may be recorded. `twins` are those of the guests.
-    pub(crate) fn recorded(mut self, recorder: Arc<Recorder>, twins: Vec<Guest>) -> Self {
+    /// The same, where exchanges may be recorded. `guests` are copies for these exchanges.
+    pub(crate) fn recorded(mut self, recorder: Arc<Recorder>, guests: Vec<Guest>) -> Self {
         if !self.names.is_empty() {
-            self.recorded = Some(Recorded { recorder, chain: Chain::new(twins).fold_underscores() });
+            self.recorded = Some(Recorded { recorder, chain: Chain::new(guests).fold_underscores() });
         }
         self
     }

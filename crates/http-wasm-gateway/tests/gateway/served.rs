@@ -17,7 +17,7 @@ use crate::support::eventually;
 
 /// A guest that traps if the path ends in "trap" (its last byte is `p`), answers if it ends in `a`, and lets all others
 /// proceed.
-pub(crate) const JUDGES: &str = r#"(module
+pub(crate) const DECIDES_BY_PATH: &str = r#"(module
   (import "http_handler" "get_uri" (func $uri (param i32 i32) (result i32)))
   (import "http_handler" "log" (func $log (param i32 i32 i32)))
   (memory (export "memory") 1)
@@ -39,8 +39,8 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Starts with this configuration, to which `listen` is added unless it begins with it. The guest [`JUDGES`] is in
-    /// `judges.wat`, and `broken.wat` isn't a valid guest.
+    /// Starts with this configuration, to which `listen` is added unless it begins with it. The guest
+    /// [`DECIDES_BY_PATH`] is in `judges.wat`, and `broken.wat` isn't a valid guest.
     pub(crate) async fn start(text: &str) -> Self {
         Self::start_with(text, |gateway, _| gateway).await
     }
@@ -62,7 +62,7 @@ impl Served {
         text: &str,
         prepare: impl FnOnce(Gateway, &Files) -> Gateway,
     ) -> Self {
-        files.write("judges.wat", JUDGES);
+        files.write("judges.wat", DECIDES_BY_PATH);
         files.write("broken.wat", "(module)");
         let listen = if text.starts_with("listen") || text.starts_with("[[listen") {
             ""

@@ -4,7 +4,7 @@ use crate::files::Files;
 use crate::support::Server;
 
 /// Answers with the client's address.
-const TELLS: &str = r#"(module
+const ANSWERS_ADDRESS: &str = r#"(module
   (import "http_handler" "get_source_addr" (func $addr (param i32 i32) (result i32)))
   (import "http_handler" "write_body" (func $write (param i32 i32 i32)))
   (memory (export "memory") 1)
@@ -15,7 +15,7 @@ const TELLS: &str = r#"(module
 
 async fn start(listen: &str) -> Server {
     let files = Files::new();
-    files.write("tells.wat", TELLS);
+    files.write("tells.wat", ANSWERS_ADDRESS);
     let config = format!(
         "[[listen]]\naddress = '127.0.0.1:0'\n{listen}\n[guests.tells]\npath = 'tells.wat'\n\
          [[routes]]\npath = '/echo'\nbackend = 'echo'\n[[routes]]\nguests = ['tells']\nbackend = 'hello'\n"

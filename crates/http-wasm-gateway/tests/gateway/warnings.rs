@@ -55,7 +55,11 @@ async fn unused_items_get_a_warning_with_their_place_and_advice() {
                  [[routes]]\nredirect = {{ to = 'https://{{host}}{{path}}' }}\n"
             )
             .replace("listen = ['127.0.0.1:0']", "[[listen]]\naddress = '127.0.0.1:0'"),
-            ["https requests are redirected to themselves", "gateway.toml:7:19", "add scheme = \"http\""],
+            [
+                "this redirect leads https requests back to themselves",
+                "gateway.toml:7:19",
+                "add scheme = \"http\"",
+            ],
         ),
     ] {
         let report = warnings(&files, &text).await;

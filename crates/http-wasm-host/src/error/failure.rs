@@ -83,7 +83,8 @@ impl Error {
         self.0.stderr.as_deref()
     }
 
-    /// Returns after what time a retry may succeed, for [`ErrorKind::Unavailable`] and [`ErrorKind::BodyMemory`].
+    /// Returns the time after which a retry may succeed, for [`ErrorKind::Unavailable`] and [`ErrorKind::BodyMemory`];
+    /// `None` for other kinds.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }

@@ -54,12 +54,13 @@ pub enum LoadError {
         /// The guest's call stack when it did so, innermost first; `None` when the module itself is the reason.
         backtrace: Option<String>,
     },
-    /// The file contains precompiled code that can't be used, or that isn't trusted.
+    /// The file contains precompiled code that can't be used, or that isn't
+    /// [trusted](crate::GuestBuilder::trust_precompiled).
     #[error("guest {guest} is precompiled: {reason}")]
     Precompiled {
         /// The guest's name.
         guest: Arc<str>,
-        /// Why it isn't, and what to do.
+        /// What is wrong, and what to do.
         reason: &'static str,
     },
     /// The configuration is longer than [`Limits::config_bytes`](crate::Limits).
@@ -85,8 +86,11 @@ pub enum LoadError {
         warnings: Vec<Warning>,
     },
     /// The guest is to [stream](crate::Stream), but the server that it is loaded for can't send such a message while it
-    /// is written.
-    #[error("guest {guest}: this server can't send a {} while a guest writes it; change `stream`", message.name())]
+    /// is being written.
+    #[error(
+        "guest {guest}: this server can't send a {} while a guest is writing it; change the guest's `stream` setting",
+        message.name()
+    )]
     Stream {
         /// The guest's name.
         guest: Arc<str>,

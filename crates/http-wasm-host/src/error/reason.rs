@@ -26,7 +26,8 @@ pub(crate) enum Stop {
     Took(Duration),
 }
 
-/// Why a [`Host`](crate::Host) can't accept a value, worded so that it follows the value's name.
+/// Why a [`Host`](crate::Host) can't accept a value. The text continues a sentence that begins with "the value", as in
+/// `Refused("is not a path with an optional query")`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused(pub &'static str);
 
@@ -59,7 +60,7 @@ pub(crate) enum Reason {
     Refused(Refused),
     #[error("{what} would exceed the limit of {limit}")]
     Limit { what: &'static str, limit: usize },
-    #[error("the {} body exceeds the limit of {limit} bytes that are kept for replay", kind.name())]
+    #[error("the {} body exceeds the replay limit of {limit} bytes (`replay_bytes`)", kind.name())]
     BodyTooLarge { kind: BodyKind, limit: usize },
     #[error("the {} body can't be decoded: {error} (`decoded_ratio`)", kind.name())]
     Bomb { kind: BodyKind, error: DecodeError },

@@ -58,7 +58,7 @@ impl<H: Host> Exchange<H> {
             return Ok(());
         }
         let accessed = self.state_mut(kind).access();
-        let asked = std::mem::replace(&mut accessed.asked_for_room, true);
+        let asked = std::mem::replace(&mut accessed.reservation_attempted, true);
         let state = self.host.body_state(kind);
         if asked || state == BodyState::Ended {
             return self.check_memory();
@@ -73,7 +73,7 @@ impl<H: Host> Exchange<H> {
             match account.reserve(length) {
                 Ok(ahead) => self.state_mut(kind).access().ahead = ahead,
                 Err(NoBodyMemory) if keep == Retention::Undo => {
-                    self.state_mut(kind).access().no_room_for_undo = true
+                    self.state_mut(kind).access().undo_reservation_failed = true
                 }
                 Err(none) => return Err(none.into()),
             }
@@ -203,7 +203,7 @@ impl<H: Host> Exchange<H> {
         let accessed = state.access();
         while ready!(accessed.receive(&mut **host, message, Retention::Replay, budget, account.as_ref(), cx))?
         {
-            accessed.make_room(Retention::Replay, budget, message, accessed.unread.len())?;
+            accessed.reserve(Retention::Replay, budget, message, accessed.unread.len())?;
         }
         Poll::Ready(Ok(()))
     }

@@ -62,12 +62,12 @@ impl Budget {
     /// Charges a field that the guest sets or adds.
     pub(super) fn spend_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Reason> {
         let limit = self.header_count_limit;
-        spend(&mut self.header_count, 1, "the number of header fields set", limit)?;
+        spend(&mut self.header_count, 1, "the number of header fields set (`header_count`)", limit)?;
         let limit = self.header_bytes_limit;
         spend(
             &mut self.header_bytes,
             name.len() + value.len(),
-            "the size in bytes of the header fields set",
+            "the size of the header fields set, in bytes (`header_bytes`),",
             limit,
         )
     }
@@ -75,18 +75,31 @@ impl Budget {
     /// Charges an informational response like a header field, since a host may have to hold it.
     pub(super) fn spend_informational(&mut self) -> Result<(), Reason> {
         let limit = self.header_count_limit;
-        spend(&mut self.header_count, 1, "the number of header fields and informational responses set", limit)
+        spend(
+            &mut self.header_count,
+            1,
+            "the number of header fields and informational responses set (`header_count`)",
+            limit,
+        )
     }
 
     /// Charges body bytes that the guest writes.
     pub(super) fn spend_written(&mut self, len: usize) -> Result<(), Reason> {
         let limit = self.written_bytes_limit;
-        spend(&mut self.written_bytes, len, "the size in bytes of the bodies written", limit)
+        spend(
+            &mut self.written_bytes,
+            len,
+            "the size of the bodies written, in bytes (`written_bytes`),",
+            limit,
+        )
     }
 
     pub(super) fn check_uri(&self, len: usize) -> Result<(), Reason> {
         if len > self.uri_bytes {
-            return Err(Reason::Limit { what: "the length in bytes of the URI", limit: self.uri_bytes });
+            return Err(Reason::Limit {
+                what: "the length of the URI, in bytes (`uri_bytes`),",
+                limit: self.uri_bytes,
+            });
         }
         Ok(())
     }

@@ -123,7 +123,9 @@ impl<H: Host> Exchange<H> {
             Undecodable::Pass => {
                 coding.guest.warn_once(PASSED_UNDECODED, || {
                     let kind = kind.name();
-                    format!("reads a {kind} body that isn't decoded, as {why}; this is logged once")
+                    format!(
+                        "the guest reads a {kind} body that isn't decoded, because {why}; this is logged once"
+                    )
                 });
                 Ok(())
             }
@@ -135,7 +137,7 @@ impl<H: Host> Exchange<H> {
         let Some(coding) = &self.coding else { return Ok(()) };
         if coding.message(kind).no_transform && !coding.guest.settings.ignore_no_transform {
             return Err(Reason::WrongPhase(
-                "the message's cache-control says no-transform, so that its body can't be changed unless the guest's \
+                "the message's cache-control says no-transform, so its body can't be changed unless the guest's \
                  setting `ignore_no_transform` is on",
             ));
         }
@@ -194,7 +196,7 @@ impl<H: Host> Exchange<H> {
     }
 
     /// Changes the request for the next handler so that the guest can decode the response.
-    pub(super) fn ask_for_decodable(&mut self) {
+    pub(super) fn request_decodable(&mut self) {
         const REQUEST: BodyKind = BodyKind::Request;
         if self.coding.is_none() || !self.features.contains(Features::BUFFER_RESPONSE) {
             return;
@@ -251,7 +253,7 @@ impl<H: Host> Exchange<H> {
         if let Some(coding) = self.coding.as_ref().filter(|_| signed) {
             coding.guest.warn_once(SIGNED, || {
                 let kind = kind.name();
-                format!("changes the body of a {kind} whose `signature` may cover it; this is logged once")
+                format!("the guest changes the body of a {kind} whose `signature` may cover it; this is logged once")
             });
         }
     }

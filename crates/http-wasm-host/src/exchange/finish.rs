@@ -12,7 +12,7 @@ impl<H: Host> Exchange<H> {
     #[inline]
     pub(crate) fn finish_request(&mut self, background: &Background) {
         if self.coding.is_some() {
-            self.ask_for_decodable();
+            self.request_decodable();
         }
         frame_request(self, background);
         self.release_ahead();

@@ -154,12 +154,12 @@ impl<H: Host> Exchange<H> {
 }
 
 /// The longest name that servers support. A longer one need not be copied to look it up.
-const LONGEST_NAME: usize = 65_535;
+const MAX_NAME_LEN: usize = 65_535;
 
 /// Whether a field of this name can exist. Looking up or removing any other name finds nothing.
 #[inline]
 pub(crate) fn can_be_name(name: &[u8]) -> bool {
-    name.len() <= LONGEST_NAME && text::is_token(name)
+    name.len() <= MAX_NAME_LEN && text::is_token(name)
 }
 
 /// Checks the name of a field that the guest sets or adds.

@@ -57,9 +57,9 @@ pub(super) struct Accessed {
     /// Reserved for bytes that have yet to arrive in this phase.
     pub(super) ahead: Reservation,
     /// Whether room has been requested.
-    pub(super) asked_for_room: bool,
+    pub(super) reservation_attempted: bool,
     /// Whether there was no room for bytes that are kept only for undoing.
-    pub(super) no_room_for_undo: bool,
+    pub(super) undo_reservation_failed: bool,
 }
 
 /// The result of a read at the end of a body.
@@ -244,7 +244,7 @@ impl Accessed {
                         match reserve(&mut self.ahead, account, data.len()) {
                             Ok(reserved) => reserved,
                             Err(NoBodyMemory) if keep == Retention::Undo && account.check().is_ok() => {
-                                self.no_room_for_undo = true;
+                                self.undo_reservation_failed = true;
                                 Reservation::default()
                             }
                             Err(none) => return Poll::Ready(Err(none.into())),
@@ -278,7 +278,7 @@ impl Accessed {
         loop {
             let room = &mut buf[self.filled..];
             let len = room.len().min(self.unread.len());
-            let keep = self.make_room(keep, budget, kind, len)?;
+            let keep = self.reserve(keep, budget, kind, len)?;
             match keep {
                 Retention::Nothing => self.unread.read(room, |_, _| {}),
                 Retention::Replay | Retention::Undo => {
@@ -312,7 +312,7 @@ impl Accessed {
 
     /// Makes room for `len` more bytes of the body, and returns how they can be kept. Bytes kept only for undoing are
     /// dropped if necessary, since most guests never fail.
-    pub(super) fn make_room(
+    pub(super) fn reserve(
         &mut self,
         keep: Retention,
         budget: &Budget,
@@ -328,7 +328,7 @@ impl Accessed {
             }
             Retention::Undo
                 if self.lost
-                    || self.no_room_for_undo
+                    || self.undo_reservation_failed
                     || budget.check_kept(kind, self.kept.len() + len).is_err() =>
             {
                 self.forget_undo();

@@ -73,12 +73,12 @@ pub(crate) struct Exchange<H: Host> {
 pub(crate) struct Held<H>(Option<H>);
 
 impl<H> Held<H> {
-    const TAKEN: &str = "the host is there until the exchange ends";
+    const PRESENT: &str = "the host is present until the exchange ends";
 
     /// Takes the host out. This is the last use of the exchange.
     #[inline]
     pub(crate) fn take(&mut self) -> H {
-        self.0.take().expect(Self::TAKEN)
+        self.0.take().expect(Self::PRESENT)
     }
 }
 
@@ -87,14 +87,14 @@ impl<H> Deref for Held<H> {
 
     #[inline]
     fn deref(&self) -> &H {
-        self.0.as_ref().expect(Self::TAKEN)
+        self.0.as_ref().expect(Self::PRESENT)
     }
 }
 
 impl<H> DerefMut for Held<H> {
     #[inline]
     fn deref_mut(&mut self) -> &mut H {
-        self.0.as_mut().expect(Self::TAKEN)
+        self.0.as_mut().expect(Self::PRESENT)
     }
 }
 

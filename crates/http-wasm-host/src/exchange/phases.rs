@@ -26,8 +26,8 @@ pub(super) fn check_change(phase: Phase, message: BodyKind, features: Features) 
         }
         (Phase::Response, BodyKind::Response) if features.contains(Features::BUFFER_RESPONSE) => Ok(()),
         (Phase::Response, BodyKind::Response) => Err(
-            "the response can be changed in handle_response only with the feature buffer_response, which is enabled \
-             when the guest starts, or in handle_request",
+            "the response can be changed in handle_response only with the feature buffer_response, enabled at \
+             start-up or in handle_request",
         ),
     }
 }
@@ -48,15 +48,15 @@ pub(super) fn check_read(
             Ok(Readable::Nothing)
         }
         (Phase::Response, BodyKind::Request) => Err(
-            "the request body can be read in handle_response only with the feature buffer_request, which is enabled \
-             when the guest starts, or in handle_request",
+            "the request body can be read in handle_response only with the feature buffer_request, enabled at \
+             start-up or in handle_request",
         ),
         (Phase::Response, BodyKind::Response) if features.contains(Features::BUFFER_RESPONSE) => {
             Ok(Readable::Received)
         }
         (Phase::Response, BodyKind::Response) => Err(
-            "the response body can be read in handle_response only with the feature buffer_response, which is enabled \
-             when the guest starts, or in handle_request",
+            "the response body can be read in handle_response only with the feature buffer_response, enabled at \
+             start-up or in handle_request",
         ),
     }
 }

@@ -67,19 +67,19 @@ impl<H: Host> Exchange<H> {
         }
         Err(Reason::WrongPhase(match kind {
             BodyKind::Request => {
-                "the head of the request was sent with the first write_body, as the guest streams (`stream`): set \
-                 method, URI and headers before"
+                "the head of the request was sent with the first write_body, because the guest streams (`stream`): \
+                 set method, URI and headers before that"
             }
             BodyKind::Response => {
-                "the head of the response was sent with the first write_body, as the guest streams (`stream`): set \
-                 status and headers before"
+                "the head of the response was sent with the first write_body, because the guest streams (`stream`): \
+                 set status and headers before that"
             }
         }))
     }
 
-    /// Like [`write_body`](Self::write_body), but a message that streams goes out as it is written. Pending until the
-    /// receiver has taken all of `data` and asks for more; then it is called again. It fails if the request is evicted
-    /// meanwhile.
+    /// Like [`write_body`](Self::write_body), but a message that streams is sent as it is written. Pending until the
+    /// receiver has taken all of `data` and is ready for more; then it is called again. It fails if the request is
+    /// evicted meanwhile.
     pub(crate) fn write_streamed(
         &mut self,
         kind: BodyKind,
@@ -145,7 +145,7 @@ impl<H: Host> Exchange<H> {
         self.state_mut(kind).written = Some(Box::default());
         let (writer, body) = match kind {
             BodyKind::Request => {
-                self.ask_for_decodable();
+                self.request_decodable();
                 driven_separately()
             }
             BodyKind::Response => driven_by_receiver(),
@@ -157,7 +157,7 @@ impl<H: Host> Exchange<H> {
             BodyKind::Response => self.host.split_response(),
         };
         let Some(mut host) = split else {
-            return Err(Reason::Internal("this server can't send a message while it is written"));
+            return Err(Reason::Internal("this server can't send a message while it is being written"));
         };
         host.set_body(kind, outgoing);
         if let Some(room) = room {

@@ -36,25 +36,25 @@ enum Kind {
     /// All its bytes, without trailers.
     Whole(Bytes),
     /// Any other; `None` has no bytes.
-    Piped(Option<Pin<Box<dyn Piped>>>),
+    Boxed(Option<Pin<Box<dyn InnerBody>>>),
 }
 
 /// A body with the core's types for data and errors.
-pub(super) trait Piped: HttpBody<Data = Bytes, Error = BoxError> + Send {
+pub(super) trait InnerBody: HttpBody<Data = Bytes, Error = BoxError> + Send {
     /// How much of it has arrived.
     fn state(&self) -> BodyState;
 }
 
 impl Default for Kind {
     fn default() -> Self {
-        Self::Piped(None)
+        Self::Boxed(None)
     }
 }
 
 impl Body {
     /// Creates a body without bytes.
     pub const fn empty() -> Self {
-        Self(Kind::Piped(None))
+        Self(Kind::Boxed(None))
     }
 
     /// Wraps any body. It is boxed, unless it is a `Body` or a [`Full`].
@@ -71,13 +71,13 @@ impl Body {
             return whole.take().map_or(Self::empty(), Self::whole);
         }
         match body {
-            Some(body) if !body.is_end_stream() => Self::piped(ServerBody { body }),
+            Some(body) if !body.is_end_stream() => Self::boxed(ServerBody { body }),
             _ => Self::empty(),
         }
     }
 
-    pub(super) fn piped(body: impl Piped + 'static) -> Self {
-        Self(Kind::Piped(Some(Box::pin(body))))
+    pub(super) fn boxed(body: impl InnerBody + 'static) -> Self {
+        Self(Kind::Boxed(Some(Box::pin(body))))
     }
 
     fn whole(body: Full<Bytes>) -> Self {
@@ -95,8 +95,8 @@ impl Body {
     pub(crate) fn state(&self) -> BodyState {
         match &self.0 {
             Kind::Whole(_) => BodyState::Buffered,
-            Kind::Piped(None) => BodyState::Ended,
-            Kind::Piped(Some(body)) => body.state(),
+            Kind::Boxed(None) => BodyState::Ended,
+            Kind::Boxed(Some(body)) => body.state(),
         }
     }
 
@@ -187,11 +187,11 @@ impl HttpBody for Body {
         match &mut self.0 {
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.0 = Kind::Piped(None);
+                self.0 = Kind::Boxed(None);
                 Poll::Ready(Some(Ok(http_body::Frame::data(bytes))))
             }
-            Kind::Piped(None) => Poll::Ready(None),
-            Kind::Piped(Some(body)) => {
+            Kind::Boxed(None) => Poll::Ready(None),
+            Kind::Boxed(Some(body)) => {
                 let frame = ready!(body.as_mut().poll_frame(cx));
                 let is_last = match &frame {
                     None => true,
@@ -199,7 +199,7 @@ impl HttpBody for Body {
                 };
                 // It is not asked again, however it would answer.
                 if is_last {
-                    self.0 = Kind::Piped(None);
+                    self.0 = Kind::Boxed(None);
                 }
                 Poll::Ready(frame)
             }
@@ -210,16 +210,16 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(_) => false,
-            Kind::Piped(None) => true,
-            Kind::Piped(Some(body)) => body.is_end_stream(),
+            Kind::Boxed(None) => true,
+            Kind::Boxed(Some(body)) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Piped(None) => SizeHint::with_exact(0),
-            Kind::Piped(Some(body)) => body.size_hint(),
+            Kind::Boxed(None) => SizeHint::with_exact(0),
+            Kind::Boxed(Some(body)) => body.size_hint(),
         }
     }
 }
@@ -261,7 +261,7 @@ where
     }
 }
 
-impl<B: HttpBody + Send> Piped for ServerBody<B>
+impl<B: HttpBody + Send> InnerBody for ServerBody<B>
 where
     B::Error: Into<BoxError>,
 {

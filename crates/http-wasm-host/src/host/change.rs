@@ -1,13 +1,15 @@
 //! What the core tells a host to change, and what a host says about a body.
 
 /// A new value for a part of the request's head, for [`LocalHost::change_request`](crate::LocalHost::change_request).
+/// The exchange has checked that it is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestChange<'a> {
     /// The method, a token.
     Method(&'a [u8]),
     /// Path and query in origin form, or `*`. Scheme and authority stay as they are.
     Uri(&'a [u8]),
-    /// The authority, wherever the server keeps it: the `host` header included.
+    /// The host and optional port, as in `example.com:8080`. It replaces the `host` header and the URI's authority,
+    /// whichever of them the server has.
     Authority(&'a [u8]),
 }
 

@@ -55,11 +55,11 @@ enum State<L: Detach> {
     Attached(Bound<L>),
     /// Boxed, as a host is moved a lot, and copies are larger than references.
     Detached(Box<L::Detached>),
-    /// On the way from one to the other.
-    Between,
+    /// Taken out while it changes from one to the other.
+    Taken,
 }
 
-const BETWEEN: &str = "a host is attached or detached between calls";
+const NOT_TAKEN: &str = "a host is attached or detached between calls";
 
 /// A host that may be used and dropped on its own thread only, which is checked. `None` once it has been taken out.
 struct Bound<L>(Option<SendWrapper<L>>);
@@ -67,16 +67,16 @@ struct Bound<L>(Option<SendWrapper<L>>);
 impl<L> Bound<L> {
     #[inline]
     fn get(&self) -> &L {
-        self.0.as_ref().expect(BETWEEN)
+        self.0.as_ref().expect(NOT_TAKEN)
     }
 
     #[inline]
     fn get_mut(&mut self) -> &mut L {
-        self.0.as_mut().expect(BETWEEN)
+        self.0.as_mut().expect(NOT_TAKEN)
     }
 
     fn take(mut self) -> L {
-        self.0.take().expect(BETWEEN).take()
+        self.0.take().expect(NOT_TAKEN).take()
     }
 }
 
@@ -126,7 +126,7 @@ impl<L: Detach> Detachable<L> {
         match self.0 {
             State::Attached(live) => Ok(live.take()),
             State::Detached(copy) => Err(*copy),
-            State::Between => unreachable!("{BETWEEN}"),
+            State::Taken => unreachable!("{NOT_TAKEN}"),
         }
     }
 }
@@ -137,14 +137,14 @@ macro_rules! either {
         match &$self.0 {
             State::Attached(live) => live.get().$($call)*,
             State::Detached(copy) => copy.$($call)*,
-            State::Between => unreachable!("{BETWEEN}"),
+            State::Taken => unreachable!("{NOT_TAKEN}"),
         }
     };
     (mut $self:ident.$($call:tt)*) => {
         match &mut $self.0 {
             State::Attached(live) => live.get_mut().$($call)*,
             State::Detached(copy) => copy.$($call)*,
-            State::Between => unreachable!("{BETWEEN}"),
+            State::Taken => unreachable!("{NOT_TAKEN}"),
         }
     };
 }
@@ -259,7 +259,7 @@ impl<L: Detach> LocalHost for Detachable<L> {
         let split = match &mut self.0 {
             State::Attached(live) => Self::new(live.get_mut().split_response()?),
             State::Detached(copy) => Self::detached(copy.split_response()?),
-            State::Between => unreachable!("{BETWEEN}"),
+            State::Taken => unreachable!("{NOT_TAKEN}"),
         };
         self.detach();
         Some(split)
@@ -270,14 +270,14 @@ impl<L: Detach> LocalHost for Detachable<L> {
         let split = match &mut self.0 {
             State::Attached(live) => Self::new(live.get_mut().split_request()?),
             State::Detached(copy) => Self::detached(copy.split_request()?),
-            State::Between => unreachable!("{BETWEEN}"),
+            State::Taken => unreachable!("{NOT_TAKEN}"),
         };
         self.detach();
         Some(split)
     }
 
     fn detach(&mut self) {
-        self.0 = match replace(&mut self.0, State::Between) {
+        self.0 = match replace(&mut self.0, State::Taken) {
             State::Attached(live) => State::Detached(Box::new(live.take().into_detached())),
             other => other,
         };
@@ -289,7 +289,7 @@ impl<L: Detach> fmt::Debug for Detachable<L> {
         f.write_str(match self.0 {
             State::Attached(_) => "Detachable::Attached",
             State::Detached(_) => "Detachable::Detached",
-            State::Between => "Detachable::Between",
+            State::Taken => "Detachable::Taken",
         })
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct FeedState {
 }
 
 impl Feed {
-    /// Delivers bytes.
+    /// Appends bytes to the body, and wakes the guest if it waits for them.
     pub fn push(&self, data: impl Into<Bytes>) {
         let mut fed = self.lock();
         fed.chunks.push(data.into());
@@ -56,7 +56,7 @@ impl Feed {
         fed.writer = Some(writer);
     }
 
-    /// Ends the body.
+    /// Ends the body, with these trailers if there are any, and wakes the guest if it waits for the end.
     pub fn finish(&self, trailers: Option<Fields>) {
         let mut fed = self.lock();
         fed.trailers = trailers;

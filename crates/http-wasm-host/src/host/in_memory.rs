@@ -49,13 +49,13 @@ pub struct Message {
 #[derive(Debug, Default)]
 struct Content {
     first: Chunks,
-    /// What follows, if it goes out in another form.
+    /// The following bytes, if they are sent in another form.
     inner: Option<Inner>,
     rest: Option<Feed>,
     trailers: Option<Trailers>,
 }
 
-/// A body that goes out in another form.
+/// A body that is sent in another form than it was received.
 #[derive(Debug)]
 struct Inner {
     body: Box<Content>,
@@ -73,7 +73,8 @@ enum Form {
 }
 
 impl InMemoryHost {
-    /// Creates a request without headers or body.
+    /// Creates an HTTP/1.1 request without headers or body, from a client whose address isn't known. `uri` is its path
+    /// and query. The response has the status 200 until it is changed.
     pub fn new(method: &str, uri: &str) -> Self {
         Self {
             method: method.into(),
@@ -229,7 +230,7 @@ impl Content {
         len.filter(|_| self.trailers.is_none() && self.inner.is_none())
     }
 
-    /// What is left of it under what a guest made of it.
+    /// Applies what a guest has done to this body: what is sent of it, and what before that.
     fn rework(&mut self, mut body: Outgoing) {
         if let Some(decode) = body.decode.take() {
             self.wrap(Form::Recoded(decode));

@@ -5,25 +5,25 @@ use std::cell::RefCell;
 use http::HeaderName;
 
 /// Number of names that a thread remembers. A name that maps to the slot of another replaces it.
-const PLACES: usize = 64;
+const SLOTS: usize = 64;
 
 /// A longer name is parsed each time, so that a guest can't make threads hold much.
-const LONGEST: usize = 64;
+const MAX_LEN: usize = 64;
 
 thread_local! {
-    static NAMES: RefCell<[Option<HeaderName>; PLACES]> = const { RefCell::new([const { None }; PLACES]) };
+    static NAMES: RefCell<[Option<HeaderName>; SLOTS]> = const { RefCell::new([const { None }; SLOTS]) };
 }
 
 /// Calls `f` with the header name that `name` is, in whatever case; `None` if it is none, or too long to be one.
 #[inline]
 pub(super) fn with<T>(name: &[u8], f: impl FnOnce(&HeaderName) -> T) -> Option<T> {
-    if name.len() > LONGEST {
+    if name.len() > MAX_LEN {
         return HeaderName::from_bytes(name).ok().as_ref().map(f);
     }
-    let place = place(name);
+    let slot = slot(name);
     NAMES.with(|names| {
         if let Ok(known) = names.try_borrow()
-            && let Some(known) = known[place].as_ref().filter(|known| known.as_str().as_bytes() == name)
+            && let Some(known) = known[slot].as_ref().filter(|known| known.as_str().as_bytes() == name)
         {
             return Some(f(known));
         }
@@ -31,7 +31,7 @@ pub(super) fn with<T>(name: &[u8], f: impl FnOnce(&HeaderName) -> T) -> Option<T
         let result = f(&parsed);
         // Unless a lookup that is in progress on this thread has called this.
         if let Ok(mut names) = names.try_borrow_mut() {
-            names[place] = Some(parsed);
+            names[slot] = Some(parsed);
         }
         Some(result)
     })
@@ -39,9 +39,9 @@ pub(super) fn with<T>(name: &[u8], f: impl FnOnce(&HeaderName) -> T) -> Option<T
 
 /// A hash that distinguishes consecutive names well enough, and costs next to nothing.
 #[inline]
-fn place(name: &[u8]) -> usize {
+fn slot(name: &[u8]) -> usize {
     let byte = |at: usize| usize::from(name.get(at).copied().unwrap_or(0));
-    (name.len() * 31 + byte(0) * 7 + byte(name.len() / 2) * 3 + byte(name.len().saturating_sub(1))) % PLACES
+    (name.len() * 31 + byte(0) * 7 + byte(name.len() / 2) * 3 + byte(name.len().saturating_sub(1))) % SLOTS
 }
 
 #[cfg(test)]

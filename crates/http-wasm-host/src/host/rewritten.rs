@@ -8,13 +8,13 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, SizeHint};
 
 use super::BodyState;
-use super::body::{Body, Piped};
+use super::body::{Body, InnerBody};
 use super::header_map::{from_header_map, to_header_map};
 use crate::error::BoxError;
 use crate::message::{Chunks, Delivery, Discard, Frame, Outgoing, Recode, Rest, Streamed, Trailers};
 
 impl Body {
-    /// What is left of this body under what a guest made of it.
+    /// Applies what a guest has done to this body; `outgoing` says what is sent of it, and what before that.
     pub(crate) fn rework(&mut self, outgoing: Outgoing) {
         let Outgoing { first, rest, trailers, decode, encode } = outgoing;
         if let Some(recode) = decode {
@@ -28,7 +28,7 @@ impl Body {
 
     fn recode(&mut self, recode: Box<Recode>) {
         let body = std::mem::take(self);
-        *self = Self::piped(Recoded { body, recode, ended: false });
+        *self = Self::boxed(Recoded { body, recode, ended: false });
     }
 
     fn replace(&mut self, mut first: Chunks, rest: Rest, trailers: Trailers) {
@@ -37,7 +37,7 @@ impl Body {
             Rest::Dropped => (Self::empty(), None),
             Rest::Follows => (old, None),
             Rest::Discarded(discard) => (old, Some(discard)),
-            Rest::Streamed(body) => (Self::piped(StreamedBody(body)), None),
+            Rest::Streamed(body) => (Self::boxed(StreamedBody(body)), None),
         };
         if trailers.is_untouched() && discard.is_none() {
             if first.is_empty() {
@@ -50,11 +50,11 @@ impl Body {
                 }
             }
         }
-        *self = Self::piped(RewrittenBody { first: Delivery::new(first), rest, discard, trailers });
+        *self = Self::boxed(RewrittenBody { first: Delivery::new(first), rest, discard, trailers });
     }
 }
 
-/// What a guest made of a body.
+/// A body that a guest has rewritten.
 struct RewrittenBody {
     /// Goes out before the rest.
     first: Delivery,
@@ -67,7 +67,7 @@ struct RewrittenBody {
 }
 
 impl RewrittenBody {
-    /// The next frame of the rest that goes out.
+    /// The next frame of the rest that is sent.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
         let rest = &mut self.rest;
         let Some(discard) = &mut self.discard else { return Pin::new(rest).poll_frame(cx) };
@@ -137,7 +137,7 @@ impl HttpBody for RewrittenBody {
     }
 }
 
-impl Piped for RewrittenBody {
+impl InnerBody for RewrittenBody {
     fn state(&self) -> BodyState {
         if self.is_end_stream() {
             return BodyState::Ended;
@@ -175,7 +175,7 @@ impl HttpBody for Recoded {
     }
 }
 
-impl Piped for Recoded {
+impl InnerBody for Recoded {
     fn state(&self) -> BodyState {
         match self.body.state() {
             _ if self.ended => BodyState::Ended,
@@ -204,7 +204,7 @@ impl HttpBody for StreamedBody {
     }
 }
 
-impl Piped for StreamedBody {
+impl InnerBody for StreamedBody {
     fn state(&self) -> BodyState {
         if self.0.has_ended() { BodyState::Ended } else { BodyState::Arriving }
     }

@@ -109,7 +109,7 @@ impl GuestBuilder {
         self
     }
 
-    /// Sets limits on what the guest may use.
+    /// Sets limits on what the guest may use. [`Limits`] lists the defaults.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -139,7 +139,7 @@ impl GuestBuilder {
         self
     }
 
-    /// Sets how many idle instances are kept.
+    /// Sets how many idle instances are kept. [`PoolSettings`] lists the defaults.
     pub fn pool(mut self, pool: PoolSettings) -> Self {
         self.pool = pool;
         self
@@ -157,13 +157,14 @@ impl GuestBuilder {
         self
     }
 
-    /// Grants an environment variable.
+    /// Grants an environment variable. Loading fails if the name is empty or contains `=`, or either contains a NUL
+    /// byte.
     pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.wasi.env.push((key.into(), value.into()));
         self
     }
 
-    /// Grants access to a directory.
+    /// Grants access to a directory. Loading fails if it doesn't exist or isn't a directory.
     pub fn mount(mut self, mount: Mount) -> Self {
         self.wasi.mounts.push(mount);
         self
@@ -198,7 +199,7 @@ impl GuestBuilder {
     }
 
     /// Loads the guest without warnings about it, and without a [test request](crate::GuestFacts::warnings) to find
-    /// some: for the second of two guests that are the same.
+    /// some: for the second of two copies of a guest.
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
         self

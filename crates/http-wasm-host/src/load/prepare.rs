@@ -155,9 +155,9 @@ impl GuestBuilder {
         }
         let warning = Warning::new(
             Lint::UndeclaredStream,
-            "`stream` is set for it, but the guest doesn't declare that it can rewrite a body that is being sent",
+            "`stream` is set, but the guest doesn't declare that it can rewrite a body while it is being sent",
             "add a custom section `http-wasm-stream` if it sets status and headers before its first write_body, and \
-             copes with read_body returning less than it asks for",
+             handles read_body returning less than it asked for",
         );
         Err(LoadError::Refused { guest: guest.clone(), warnings: vec![warning] })
     }

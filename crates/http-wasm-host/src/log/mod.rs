@@ -35,12 +35,12 @@ macro_rules! by_level {
 
 /// Whether the subscriber is interested in guest logs at `level`.
 pub(crate) fn enabled(level: Level) -> bool {
-    macro_rules! ask {
+    macro_rules! is_enabled {
         ($level:expr) => {
             tracing::enabled!(target: TARGET, $level)
         };
     }
-    by_level!(level, ask)
+    by_level!(level, is_enabled)
 }
 
 /// What one guest logs, over all of its instances: a flood of messages hurts all users of the log, however many
@@ -84,20 +84,20 @@ impl Log {
 
     /// A message given to `log`.
     pub(crate) fn message(self: &Arc<Self>, level: Level, message: &[u8]) {
-        macro_rules! say {
+        macro_rules! emit {
             ($level:expr) => {
                 tracing::event!(target: TARGET, $level, guest = &*self.guest, "{}", printable(message, self.line_bytes))
             };
         }
         // Messages that aren't logged don't count towards the rate.
         if enabled(level) && self.admits() {
-            by_level!(level, say);
+            by_level!(level, emit);
         }
     }
 
     /// A line that a guest wrote to `stream`, "stdout" or "stderr".
     pub(crate) fn line(self: &Arc<Self>, level: Level, stream: &'static str, line: &[u8]) {
-        macro_rules! say {
+        macro_rules! emit {
             ($level:expr) => {
                 tracing::event!(
                     target: TARGET, $level, guest = &*self.guest, stream, "{}", printable(line, self.line_bytes)
@@ -105,7 +105,7 @@ impl Log {
             };
         }
         if enabled(level) && self.admits() {
-            by_level!(level, say);
+            by_level!(level, emit);
         }
     }
 

@@ -18,7 +18,7 @@ const BLOCK: usize = 64 * 1024;
 pub struct Chunks {
     /// The first piece, if there is a closed one: most bodies have only that one.
     front: Bytes,
-    more: Option<Box<Later>>,
+    more: Option<Box<Rest>>,
     len: usize,
     /// The reservation for these bytes, or for as many of them as are counted.
     reserved: Reservation,
@@ -26,7 +26,7 @@ pub struct Chunks {
 
 /// The pieces after the first one.
 #[derive(Debug, Default)]
-struct Later {
+struct Rest {
     closed: VecDeque<Bytes>,
     /// Small pieces that aren't closed yet; they follow the others.
     tail: Vec<u8>,

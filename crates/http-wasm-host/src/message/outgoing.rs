@@ -15,7 +15,7 @@ pub struct Outgoing {
     pub rest: Rest,
     /// The guest's changes to the trailers, to be applied to those that arrive with the rest, if any.
     pub trailers: Trailers,
-    /// Decodes the rest, if it follows: what goes out first is content already. Only for a guest whose
+    /// Decodes the rest, if it follows: `first` is content already. Only for a guest whose
     /// [bodies are decoded](crate::Bodies::Decoded), as is `encode`.
     pub decode: Option<Box<Recode>>,
     /// Encodes all of the body.

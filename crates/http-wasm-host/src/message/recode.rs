@@ -8,7 +8,7 @@ use super::{Fields, Frame};
 use crate::coding::{Decoder, Encoder, Pulled};
 use crate::error::BoxError;
 
-/// Decodes or encodes a body that goes out, frame by frame.
+/// Decodes or encodes an outgoing body, frame by frame.
 pub struct Recode {
     kind: Kind,
     /// They follow the last bytes.

@@ -112,7 +112,7 @@ impl StreamWriter {
         self.0.lock().is_closed
     }
 
-    /// Whether all that was written has been taken, and the receiver asks for more.
+    /// Whether all that was written has been taken, and the receiver is ready for more.
     pub(crate) fn is_wanted(&self) -> bool {
         let state = self.0.lock();
         state.piece.is_none() && !state.awaits_demand
@@ -159,7 +159,7 @@ impl StreamWriter {
         drop(source);
     }
 
-    /// Wakes `guest` once the receiver asks for more, or is gone.
+    /// Wakes `guest` once the receiver is ready for more, or is gone.
     pub(crate) fn wake_guest(&self, guest: &Waker) {
         let mut state = self.0.lock();
         match &mut state.guest {
@@ -215,7 +215,7 @@ impl Streamed {
         }
         let polled = match self.end.take() {
             Some(end) => Poll::Ready(end),
-            None if self.is_driven_separately => self.ask(cx),
+            None if self.is_driven_separately => self.poll_driver(cx),
             None => self.run(cx),
         };
         if let Some(piece) = self.take_piece() {
@@ -244,7 +244,7 @@ impl Streamed {
     }
 
     /// Asks the guest, which is driven separately, for the next piece.
-    fn ask(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Fields>, BoxError>> {
+    fn poll_driver(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Fields>, BoxError>> {
         let mut state = self.shared.lock();
         if let Some(end) = state.end.take() {
             return Poll::Ready(end);

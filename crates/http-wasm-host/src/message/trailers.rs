@@ -125,7 +125,7 @@ impl Known {
         let mut fields = self.arrived.clone();
         for edit in &self.edits {
             if self.folds_underscores {
-                edit.remove_twins(&mut fields);
+                edit.remove_variants(&mut fields);
             }
             edit.apply(&mut fields);
         }
@@ -134,11 +134,11 @@ impl Known {
 }
 
 impl Edit {
-    fn remove_twins(&self, fields: &mut Fields) {
+    fn remove_variants(&self, fields: &mut Fields) {
         let (Self::Set(name, _) | Self::Add(name, _) | Self::Remove(name)) = self;
-        let twins: Vec<Box<[u8]>> =
-            fields.names().filter(|other| is_twin(other, name)).map(Into::into).collect();
-        twins.iter().for_each(|twin| fields.remove(twin));
+        let variants: Vec<Box<[u8]>> =
+            fields.names().filter(|other| is_variant(other, name)).map(Into::into).collect();
+        variants.iter().for_each(|variant| fields.remove(variant));
     }
 
     fn apply(&self, fields: &mut Fields) {
@@ -151,7 +151,7 @@ impl Edit {
 }
 
 /// Whether two names differ in `-` and `_`, and in nothing else but case.
-pub(crate) fn is_twin(one: &[u8], other: &[u8]) -> bool {
+pub(crate) fn is_variant(one: &[u8], other: &[u8]) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     one.len() == other.len()
         && one.iter().zip(other).all(|(&one, &other)| fold(one) == fold(other))

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 pub(crate) use self::background::Background;
 pub(crate) use self::housekeeping::Timer;
 
-/// A task for an async runtime.
+/// A future that a [`Runtime`] runs to its end, independently of the code that started it.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the core needs from an async runtime, apart from polling its futures.

@@ -9,16 +9,16 @@ use crate::text::printable;
 
 /// The longest name that is shown, in bytes. C++ and Rust names may have any length, and demangled names may be far
 /// longer than mangled ones.
-const LONGEST: usize = 300;
+const MAX_LEN: usize = 300;
 
 /// The longest name that is demangled.
-const LONGEST_MANGLED: usize = 4096;
+const MAX_MANGLED_LEN: usize = 4096;
 
 /// The name of a function as its author wrote it, if the compiler has mangled it as Rust's and C++'s do.
 pub(super) fn demangled(name: &str) -> String {
     let mut text = Bounded(String::new());
     // An error means that the name is longer than what is shown.
-    let shown = if name.len() > LONGEST_MANGLED {
+    let shown = if name.len() > MAX_MANGLED_LEN {
         Cow::Borrowed(name)
     } else if let Ok(rust) = rustc_demangle::try_demangle(name) {
         let _ = write!(text, "{rust:#}");
@@ -31,12 +31,12 @@ pub(super) fn demangled(name: &str) -> String {
     } else {
         Cow::Borrowed(name)
     };
-    printable(shown.as_bytes(), LONGEST).into_owned()
+    printable(shown.as_bytes(), MAX_LEN).into_owned()
 }
 
 /// The path of a source file.
 pub(super) fn path(path: &str) -> Cow<'_, str> {
-    printable(path.as_bytes(), LONGEST)
+    printable(path.as_bytes(), MAX_LEN)
 }
 
 /// Text that stops soon after the maximum length.
@@ -45,7 +45,7 @@ struct Bounded(String);
 impl Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.push_str(text);
-        if self.0.len() > LONGEST { Err(fmt::Error) } else { Ok(()) }
+        if self.0.len() > MAX_LEN { Err(fmt::Error) } else { Ok(()) }
     }
 }
 

@@ -114,8 +114,5 @@ fn stderr_output_at_start_up_is_attached_to_a_start_up_failure() {
 #[test]
 fn the_error_for_an_immutable_response_says_when_to_enable_the_feature() {
     let message = guest().on_response("(call $set_status_code 500)").load().error(get()).to_string();
-    assert!(
-        message.contains("buffer_response, which is enabled when the guest starts, or in handle_request"),
-        "{message}"
-    );
+    assert!(message.contains("buffer_response, enabled at start-up or in handle_request"), "{message}");
 }

@@ -108,7 +108,7 @@ fn a_value_may_overwrite_the_name_passed_to_the_same_call() {
 }
 
 /// Functions that read from memory: the name, the argument, and the call without offset and length.
-const TAKERS: [(&str, &str, &str); 9] = [
+const FUNCTIONS_WITH_INPUT: [(&str, &str, &str); 9] = [
     ("log", "message", "(call $log 0 {})"),
     ("set_method", "method", "(call $set_method {})"),
     ("set_uri", "uri", "(call $set_uri {})"),
@@ -122,7 +122,7 @@ const TAKERS: [(&str, &str, &str); 9] = [
 
 #[test]
 fn a_string_out_of_bounds_traps() {
-    for (function, argument, call) in TAKERS {
+    for (function, argument, call) in FUNCTIONS_WITH_INPUT {
         for range in ["65536 1", "65535 2", "0 65537", "-1 1", "-1 2", "2 -1", "0 -1"] {
             let error = load(&call.replace("{}", range)).error(get());
             let reason = format!("{argument} is out of bounds");
@@ -157,7 +157,7 @@ fn the_pointer_of_an_empty_string_does_not_matter() {
 
 #[test]
 fn setting_an_empty_method_and_setting_or_adding_an_empty_header_name_trap() {
-    for (function, argument, call) in TAKERS {
+    for (function, argument, call) in FUNCTIONS_WITH_INPUT {
         if argument == "method" || argument == "name" && ["set_", "add_"].contains(&&function[..4]) {
             let error = load(&call.replace("{}", "0 0")).error(get());
             let reason = format!("{argument} is empty");

@@ -29,14 +29,14 @@ const GUEST: &str = r#"(module
 
 /// The events of the instance that a replay needs.
 #[derive(Debug, Clone, PartialEq)]
-enum Happened {
+enum Event {
     Call(String, Vec<(u32, Vec<u8>)>, u64),
     Growth(TracedGrowth),
 }
 
 #[derive(Default)]
 struct Script {
-    events: Vec<Happened>,
+    events: Vec<Event>,
     at: usize,
     /// The URI that is set.
     uri: Vec<u8>,
@@ -44,7 +44,7 @@ struct Script {
 
 impl Answers for Script {
     fn call(&mut self, call: ReplayedCall<'_>) -> Returned {
-        let Some(Happened::Call(function, written, value)) = self.events.get(self.at).cloned() else {
+        let Some(Event::Call(function, written, value)) = self.events.get(self.at).cloned() else {
             return Returned::Trap("not recorded".to_owned());
         };
         self.at += 1;
@@ -59,7 +59,7 @@ impl Answers for Script {
     }
 
     fn growth(&mut self, growth: TracedGrowth) -> bool {
-        let Some(Happened::Growth(recorded)) = self.events.get(self.at) else { return true };
+        let Some(Event::Growth(recorded)) = self.events.get(self.at) else { return true };
         self.at += 1;
         assert_eq!((recorded.from, recorded.to), (growth.from, growth.to));
         recorded.granted
@@ -83,13 +83,13 @@ fn an_instance_does_the_same_again_with_the_same_answers() {
                     "get_method" => vec![(call.args[0], call.written().to_vec())],
                     _ => Vec::new(),
                 };
-                Happened::Call(call.function.name.to_owned(), written, value(&call.result))
+                Event::Call(call.function.name.to_owned(), written, value(&call.result))
             }
             TraceEvent::WasiCall(call) => {
                 let written = call.written.iter().map(|(offset, bytes)| (*offset, bytes.to_vec())).collect();
-                Happened::Call(call.function.to_owned(), written, value(&call.result))
+                Event::Call(call.function.to_owned(), written, value(&call.result))
             }
-            TraceEvent::Growth(growth) => Happened::Growth(*growth),
+            TraceEvent::Growth(growth) => Event::Growth(*growth),
             _ => return,
         };
         seen.lock().unwrap().push(happened);
@@ -99,13 +99,13 @@ fn an_instance_does_the_same_again_with_the_same_answers() {
         panic!("its memory may not grow so much");
     };
     let events = std::mem::take(&mut *events.lock().unwrap());
-    let time = |event: &Happened| {
-        matches!(event, Happened::Call(name, written, 0)
+    let time = |event: &Event| {
+        matches!(event, Event::Call(name, written, 0)
         if name == "clock_time_get" && written.len() == 1 && written[0].0 == 8 && written[0].1.len() == 8)
     };
     assert!(events.iter().any(time), "{events:?}");
 
-    let replayed = |events: &[Happened]| {
+    let replayed = |events: &[Event]| {
         let module = ReplayedModule::load(engine(), "g", GUEST.as_bytes(), Duration::from_secs(10)).unwrap();
         let script = Script { events: events.to_vec(), ..Script::default() };
         let mut instance = module.instance(script).unwrap();
@@ -123,13 +123,13 @@ fn an_instance_does_the_same_again_with_the_same_answers() {
 
     // With other answers, the result differs.
     let other = events.iter().cloned().map(|event| match event {
-        Happened::Growth(mut growth) => {
+        Event::Growth(mut growth) => {
             growth.granted = true;
-            Happened::Growth(growth)
+            Event::Growth(growth)
         }
-        Happened::Call(name, mut written, value) if name == "clock_time_get" => {
+        Event::Call(name, mut written, value) if name == "clock_time_get" => {
             written[0].1[1] ^= 1;
-            Happened::Call(name, written, value)
+            Event::Call(name, written, value)
         }
         same => same,
     });

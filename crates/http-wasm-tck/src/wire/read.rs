@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use super::head::{Fields, Framing, Head};
 
 /// More than any case sends.
-const LONGEST_LINE: usize = 1024 * 1024;
+const MAX_LINE_LEN: usize = 1024 * 1024;
 
 /// Reads messages from a connection.
 pub(crate) struct Reader<S> {
@@ -119,7 +119,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
                 return Ok(line);
             }
             searched = self.buffer.len();
-            if searched > LONGEST_LINE {
+            if searched > MAX_LINE_LEN {
                 return Err(invalid("an endless line"));
             }
             if !self.fill().await? {

@@ -89,9 +89,9 @@ async fn a_lost_instance_with_a_slow_start_up_is_replaced_in_advance() {
     assert_eq!((guest.stats().created, guest.stats().dropped_failed), (2, 1));
 }
 
-struct Holds(Arc<()>);
+struct HoldingObserver(Arc<()>);
 
-impl GuestObserver for Holds {
+impl GuestObserver for HoldingObserver {
     fn abandoned(self, call: AbandonedCall) {
         call.hold(self.0);
     }
@@ -101,7 +101,7 @@ impl GuestObserver for Holds {
 async fn an_abandoned_call_holds_its_observer_until_it_has_ended() {
     let guest = ledger_that_computes("");
     let share = Arc::new(());
-    let observer = |_| Holds(share.clone());
+    let observer = |_| HoldingObserver(share.clone());
     let chain = Chain::new([guest.clone()]);
     begin(pin!(chain.call_observed(get("/"), None, observer, mirror)));
     assert_eq!(Arc::strong_count(&share), 2);

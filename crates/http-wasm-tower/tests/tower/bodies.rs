@@ -41,7 +41,7 @@ const REWRITE: &str = r#"
     (call $write_body (i32.const KIND) (global.get $buf) (local.get $len))"#;
 
 #[derive(Clone, Copy, PartialEq)]
-enum Does {
+enum BodyAccess {
     Reads,
     Rewrites,
 }
@@ -51,8 +51,8 @@ fn patient(features: u32, text: &str) -> Guest {
     limited_guest(Limits { deadline: Duration::from_secs(60), ..Limits::default() }, features, text)
 }
 
-fn request_guest(does: Does, step: u32, features: u32) -> Guest {
-    let code = READ_ALL.replace("EACH", if does == Does::Rewrites { REWRITE } else { "" });
+fn request_guest(access: BodyAccess, step: u32, features: u32) -> Guest {
+    let code = READ_ALL.replace("EACH", if access == BodyAccess::Rewrites { REWRITE } else { "" });
     let code = code.replace("AFTER", "").replace("KIND", "0").replace("STEP", &step.to_string());
     patient(
         features,
@@ -60,8 +60,8 @@ fn request_guest(does: Does, step: u32, features: u32) -> Guest {
     )
 }
 
-fn response_guest(does: Does, step: u32, features: u32) -> Guest {
-    let code = READ_ALL.replace("EACH", if does == Does::Rewrites { REWRITE } else { "" });
+fn response_guest(access: BodyAccess, step: u32, features: u32) -> Guest {
+    let code = READ_ALL.replace("EACH", if access == BodyAccess::Rewrites { REWRITE } else { "" });
     let code = code.replace("AFTER", "").replace("KIND", "1").replace("STEP", &step.to_string());
     patient(features, &format!(r#"(func (export "handle_response") (param i32 i32) (local $at i32) {code})"#))
 }
@@ -135,7 +135,7 @@ fn same(sent: &Bytes, received: &Bytes) {
 #[tokio::test]
 async fn with_buffer_request_the_next_handler_gets_the_whole_request_in_its_old_framing() {
     each_way(
-        |step| request_guest(Does::Reads, step, BUFFER_REQUEST),
+        |step| request_guest(BodyAccess::Reads, step, BUFFER_REQUEST),
         |sent, received, seen, framing, is_http1, _| {
             same(sent, &received);
             match framing {
@@ -152,7 +152,7 @@ async fn with_buffer_request_the_next_handler_gets_the_whole_request_in_its_old_
 #[tokio::test]
 async fn without_buffer_request_what_the_guest_reads_is_consumed() {
     each_way(
-        |step| request_guest(Does::Reads, step, NO_FEATURES),
+        |step| request_guest(BodyAccess::Reads, step, NO_FEATURES),
         |sent, received, seen, framing, is_http1, _| {
             same(&Bytes::new(), &received);
             match (sent.is_empty(), framing) {
@@ -170,7 +170,7 @@ async fn without_buffer_request_what_the_guest_reads_is_consumed() {
 async fn a_request_that_is_rewritten_while_it_is_read_has_the_new_length() {
     for features in [NO_FEATURES, BUFFER_REQUEST] {
         each_way(
-            |step| request_guest(Does::Rewrites, step, features),
+            |step| request_guest(BodyAccess::Rewrites, step, features),
             |sent, received, seen, _, _, _| {
                 same(&inverted(sent), &received);
                 if !sent.is_empty() {
@@ -235,7 +235,7 @@ async fn each_response(guest: impl Fn(u32) -> Guest, check: impl Fn(&Bytes, Byte
 #[tokio::test]
 async fn with_buffer_response_the_client_gets_the_whole_response_in_its_old_framing() {
     each_response(
-        |step| response_guest(Does::Reads, step, BUFFER_RESPONSE),
+        |step| response_guest(BodyAccess::Reads, step, BUFFER_RESPONSE),
         |produced, received, length, framing| {
             same(produced, &received);
             match framing {
@@ -252,7 +252,7 @@ async fn with_buffer_response_the_client_gets_the_whole_response_in_its_old_fram
 #[tokio::test]
 async fn a_response_that_is_rewritten_while_it_is_read_has_the_new_length() {
     each_response(
-        |step| response_guest(Does::Rewrites, step, BUFFER_RESPONSE),
+        |step| response_guest(BodyAccess::Rewrites, step, BUFFER_RESPONSE),
         |produced, received, length, _| {
             same(&inverted(produced), &received);
             if !produced.is_empty() {
@@ -265,7 +265,7 @@ async fn a_response_that_is_rewritten_while_it_is_read_has_the_new_length() {
 
 #[tokio::test]
 async fn without_buffer_response_reading_the_response_is_refused_and_passing_it_works() {
-    let guest = response_guest(Does::Reads, 64, NO_FEATURES);
+    let guest = response_guest(BodyAccess::Reads, 64, NO_FEATURES);
     let response = call(&guest, service_fn(produce), get("/4096")).await;
     assert_eq!(response.status(), 500);
     let guest = around(NO_FEATURES, "", "");

@@ -86,7 +86,7 @@ async fn a_disconnect_in_the_response_body_does_not_affect_the_instance() {
 }
 
 /// Yields at random, as I/O does.
-async fn dawdle(random: u64) {
+async fn yield_randomly(random: u64) {
     for _ in 0..random % 4 {
         tokio::task::yield_now().await;
     }
@@ -94,7 +94,7 @@ async fn dawdle(random: u64) {
 
 fn slow_body(pieces: u64, seed: u64) -> Body {
     streamed(stream::unfold((0, Random(seed)), move |(piece, mut random)| async move {
-        dawdle(random.next()).await;
+        yield_randomly(random.next()).await;
         (piece < pieces).then(|| (Ok(Bytes::from(vec![b'x'; 70])), (piece + 1, random)))
     }))
 }
@@ -104,7 +104,7 @@ async fn five_hundred_random_client_disconnects_leak_nothing() {
     let guest = ledger();
     let inner = service_fn(|request: Request<Body>| async move {
         let seed = collect(request.into_body()).await.len() as u64 + 1;
-        dawdle(seed).await;
+        yield_randomly(seed).await;
         Ok::<_, Infallible>(Response::new(slow_body(5, seed)))
     });
     let service = HttpWasmLayer::new(guest.clone()).layer(inner);

@@ -11,7 +11,7 @@ use crate::guests::*;
 use crate::support::*;
 
 /// Answers with the value of a function that fills a buffer.
-fn teller(function: &str) -> Guest {
+fn reporting_guest(function: &str) -> Guest {
     around(
         NO_FEATURES,
         &format!(
@@ -23,7 +23,7 @@ fn teller(function: &str) -> Guest {
 }
 
 /// Answers with the value of the request's `host` header.
-fn host_teller() -> Guest {
+fn host_reporting_guest() -> Guest {
     around(
         NO_FEATURES,
         "(call $set_header_value (i32.const 1) {x-told} (global.get $buf)
@@ -36,7 +36,7 @@ fn host_teller() -> Guest {
 
 #[tokio::test]
 async fn the_source_address_comes_from_our_extension() {
-    let addr = serve_guest(&teller("get_source_addr"), service_fn(hello)).await;
+    let addr = serve_guest(&reporting_guest("get_source_addr"), service_fn(hello)).await;
     let mut raw = Raw::connect(addr).await;
     let client = raw.0.local_addr().unwrap();
     raw.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -46,7 +46,7 @@ async fn the_source_address_comes_from_our_extension() {
 
 #[tokio::test]
 async fn the_source_address_comes_from_axums_connect_info() {
-    let layer = HttpWasmLayer::new(teller("get_source_addr"))
+    let layer = HttpWasmLayer::new(reporting_guest("get_source_addr"))
         .source_addr(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
     let app = Router::new().fallback(|| async { "hello" }).layer(layer);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -63,7 +63,7 @@ async fn the_source_address_comes_from_axums_connect_info() {
 
 #[tokio::test]
 async fn an_ipv6_source_address_is_in_brackets_and_an_unknown_one_is_empty() {
-    let guest = teller("get_source_addr");
+    let guest = reporting_guest("get_source_addr");
     let mut request = get("/");
     request.extensions_mut().insert(http_wasm_tower::SourceAddr("[2001:db8::1]:443".parse().unwrap()));
     assert_eq!(header(&call(&guest, service_fn(hello), request).await, "x-told"), "[2001:db8::1]:443");
@@ -73,7 +73,7 @@ async fn an_ipv6_source_address_is_in_brackets_and_an_unknown_one_is_empty() {
 
 #[tokio::test]
 async fn the_protocol_version_is_the_clients() {
-    let addr = serve_guest(&teller("get_protocol_version"), service_fn(hello)).await;
+    let addr = serve_guest(&reporting_guest("get_protocol_version"), service_fn(hello)).await;
     let [mut http1, mut http2] = Client::both(addr).await;
     assert_eq!(header(&http1.send(get("/")).await, "x-told"), "HTTP/1.1");
     assert_eq!(header(&http2.send(get("/")).await, "x-told"), "HTTP/2.0");
@@ -82,7 +82,7 @@ async fn the_protocol_version_is_the_clients() {
 
 #[tokio::test]
 async fn the_host_header_is_present_in_either_protocol_version() {
-    let addr = serve_guest(&host_teller(), service_fn(hello)).await;
+    let addr = serve_guest(&host_reporting_guest(), service_fn(hello)).await;
     for mut client in Client::both(addr).await {
         assert_eq!(header(&client.send(get("/")).await, "x-told"), "example.com");
     }
@@ -143,7 +143,7 @@ async fn a_rewritten_request_line_keeps_scheme_and_authority() {
 
 #[tokio::test]
 async fn options_asterisk_passes_and_its_uri_reads_as_an_asterisk() {
-    let addr = serve_guest(&teller("get_uri"), service_fn(describe)).await;
+    let addr = serve_guest(&reporting_guest("get_uri"), service_fn(describe)).await;
     let answer = exchange(addr, "OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     assert!(answer.contains("x-told: *\r\n"), "{answer}");
     assert!(answer.contains("OPTIONS * HTTP/1.1\n"), "{answer}");

@@ -141,7 +141,7 @@ impl Page {
     async fn replay<B>(&self, request: &Request<B>, id: &str) -> Answer {
         let given = request.headers().get(TOKEN).map(HeaderValue::as_bytes);
         if given != Some(self.token.as_bytes()) {
-            let why = "this server sends requests only for its own page, which has a token for that; reload the page\n";
+            let why = "requests can be sent only from this server's own page, which has a token; reload it\n";
             return text(StatusCode::FORBIDDEN, why);
         }
         let Ok(_permit) = self.replays.try_acquire() else {

@@ -25,7 +25,7 @@ fn the_function_that_computes_has_the_most_samples() {
     let mut lines = text.lines().skip_while(|line| !line.contains("function"));
     let first = lines.nth(1).unwrap_or_default();
     assert!(first.ends_with("  spin"), "{text}");
-    assert!(text.contains("noticed at the next loop head or function entry"), "it states its bias: {text}");
+    assert!(text.contains("at the next loop head or function entry"), "it states its bias: {text}");
 
     let written = |extension: &str| {
         let mut files = fs::read_dir(directory.path()).expect("the directory is still there");

@@ -26,7 +26,7 @@ pub(super) type End = oneshot::Receiver<Option<HeaderMap>>;
 /// How a body is transferred from and to Envoy.
 pub(super) enum BodyTransfer {
     /// In pieces, after the head.
-    Pieces(End),
+    Streamed(End),
     /// Envoy sends no body. A body that guests write goes with the head.
     WithHead,
     /// Envoy doesn't send its body. The flag is set once the guests have finished with it.

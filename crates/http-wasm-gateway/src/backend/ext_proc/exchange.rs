@@ -173,7 +173,7 @@ async fn through_guests(
             && in_place_of_kept(is_passed, std::mem::take(&mut body)).await?.is_some()
         {
             let fix = "`processing_mode.request_body_mode` must be FULL_DUPLEX_STREAMED";
-            return Err(misconfigured("a guest writes a request body, but Envoy keeps bodies", fix));
+            return Err(misconfigured("a guest writes a request body, but Envoy accepts none", fix));
         }
         let (changes, reroutes) = head::request_changes(&old, &new);
         let reroutes = reroutes && processor.reselects_route;
@@ -364,7 +364,7 @@ impl Modes {
                 match is_tunnel {
                     // To the guests the body is empty, and what they write isn't sent.
                     true => (Some(sender), ReceivedBody::none(), BodyTransfer::Tunnel(body, end)),
-                    false => (Some(sender), body, BodyTransfer::Pieces(end)),
+                    false => (Some(sender), body, BodyTransfer::Streamed(end)),
                 }
             }
         }

@@ -74,7 +74,8 @@ impl ExtProc {
                 let codec = ProstCodec::<HealthCheckResponse, HealthCheckRequest>::default();
                 Grpc::new(codec).unary(Health(&self.0.stage), request).await
             }
-            _ => Status::unimplemented("the services are ExternalProcessor and Health/Check").into_http(),
+            _ => Status::unimplemented("unknown service; available are ExternalProcessor and Health/Check")
+                .into_http(),
         };
         response.map(boxed)
     }

@@ -96,7 +96,7 @@ impl Output {
             ..CommonResponse::default()
         };
         let rest = match transfer {
-            BodyTransfer::Pieces(end) => Some((body, end)),
+            BodyTransfer::Streamed(end) => Some((body, end)),
             BodyTransfer::Tunnel(pieces, end) => Some((BoxBody::new(pieces), end)),
             // Envoy sends its own body; see `in_place_of_kept`.
             BodyTransfer::Kept(_) | BodyTransfer::KeptTunnel => None,

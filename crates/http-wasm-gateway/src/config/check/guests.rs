@@ -27,8 +27,7 @@ pub(in crate::config) fn check(
             if key.is_empty() || key.contains(['=', '\0']) {
                 let fault =
                     Fault::new(value.key_span(), format!("invalid name of an environment variable: {key:?}"));
-                context
-                    .fault(fault.help("a name isn't empty, and contains neither `=` nor a null character"));
+                context.fault(fault.help("a name can't be empty or contain `=` or a null character"));
             }
             no_null(value, "the value of an environment variable", context);
         }

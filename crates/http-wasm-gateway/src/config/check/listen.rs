@@ -22,9 +22,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
                 true => fault
                     .related(other.span(), "the other one")
                     .help("0.0.0.0 and [::] stand for all addresses of the machine: remove one of the two"),
-                false => {
-                    fault.help("the other one is [admin], whose `address` is 127.0.0.1:9901 unless it is set")
-                }
+                false => fault.help("the other one is [admin], whose `address` defaults to 127.0.0.1:9901"),
             });
         }
         seen.push(address);

@@ -42,10 +42,8 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             && route.guests.is_empty()
             && !route.was_read_in_part()
         {
-            let fault = Fault::new(
-                ext_proc.span(),
-                "this route has `ext_proc`, but no guests that could run for Envoy",
-            );
+            let fault =
+                Fault::new(ext_proc.span(), "this route has `ext_proc`, but no guests to run for Envoy");
             context.fault(fault.help("name them: guests = [\"NAME\"]"));
         }
         if route.ext_proc.is_some() {
@@ -103,7 +101,7 @@ fn route_name(route: &Route, index: usize, config: &Config, context: &mut Contex
     if own.written().is_some() {
         let fault = Fault::new(own.span(), "the name of a route can't have references");
         context.fault(
-            fault.help("names appear in metrics and logs, which never show what a reference stands for"),
+            fault.help("names appear in metrics and logs, which must not show the value of a reference"),
         );
         return;
     }
@@ -118,7 +116,7 @@ fn route_name(route: &Route, index: usize, config: &Config, context: &mut Contex
     if let Some((_, same)) = others.find(|(at, other)| other.name_at(*at) == own.value) {
         let (place, label) = match &same.name {
             Some(name) => (name.span(), "the other one"),
-            None => (same.span(), "the other one, which has no name and is numbered"),
+            None => (same.span(), "the other one; it has no name, so it is numbered"),
         };
         let fault = Fault::new(own.span(), format!("two routes are named {:?}", own.value));
         context.fault(fault.related(place, label));
@@ -155,7 +153,7 @@ fn check_redirect(redirect: &Redirect, route: &Route, config: &Config, context: 
     }
     if redirect.keep_path && to.has_path() {
         let fault =
-            Fault::new(to.span(), "`keep_path` appends the path and the query, which are in `to` already");
+            Fault::new(to.span(), "`keep_path` appends the path and the query, which `to` already contains");
         context.fault(fault.help("remove `keep_path`, or {path} and {query}"));
         return;
     }
@@ -166,13 +164,14 @@ fn check_redirect(redirect: &Redirect, route: &Route, config: &Config, context: 
     };
     let back: Vec<_> = schemes.iter().filter(|scheme| leads_back(&target, **scheme)).collect();
     if back.len() == schemes.len() {
-        let fault = Fault::new(to.span(), "this redirects requests to themselves");
+        let fault = Fault::new(to.span(), "this redirect leads back to the same request");
         context.fault(fault.help("change the scheme, the host or the path"));
     } else if let [scheme] = back[..]
         && config.listen.iter().any(|listen| unused::may_take(route, listen, *scheme))
     {
         let (own, other) = if scheme.is_tls() { ("https", "http") } else { ("http", "https") };
-        let fault = Fault::warning(to.span(), format!("{own} requests are redirected to themselves"));
+        let fault =
+            Fault::warning(to.span(), format!("this redirect leads {own} requests back to themselves"));
         context.fault(fault.help(format!("if the route is for {other} requests, add scheme = \"{other}\"")));
     }
 }

@@ -298,8 +298,8 @@ pub struct ClientLimits {
     /// How long a tunnel may be idle once one side has finished sending.
     pub tunnel_half_close_timeout: Time,
     /// How long a request continues after its HTTP/1.1 client has shut down its sending direction, since such a client
-    /// may still read the response. With 0, the client counts as disconnected at once, as one that resets the
-    /// connection, or an HTTP/2 client that shuts down its sending direction, always does.
+    /// may still read the response. With 0, the client counts as disconnected at once. A client that resets the
+    /// connection, and an HTTP/2 client that shuts down its sending direction, always do.
     pub half_close_timeout: AnyTime,
     /// How long a client may take to send the next bytes of a request body until there is a response; after that, the
     /// request gets 408. Also how long a client may take to read the next bytes of a response; after that, the

@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::config::read::{Context, Located, Node, Size, Value, choice, section};
 
 /// Recordings of exchanges on routes with guests, except `ext_proc`, for `http-wasm replay`: HAR files that also
-/// contain what the guests did. Each file has everything that the guests' instances lived through, and so contains data
-/// of other clients, too.
+/// contain what the guests did. Each file has everything since the creation of the guests' instances, so it also
+/// contains other clients' data.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
@@ -22,7 +22,7 @@ pub struct Record {
     pub dir: Located<PathBuf>,
     /// Which exchanges are kept: those in which a guest failed or whose response has a status of 500 or above, or all.
     pub exchanges: RecordedExchanges,
-    /// The share of requests that are observed, from 0 to 1. They are served by instances of their own, whose calls are
+    /// The share of requests that are observed, from 0 to 1. They are served by separate instances, whose calls are
     /// followed from their creation on; others have no overhead. An exchange that isn't observed is not kept, even if
     /// it fails.
     pub sample: f64,
@@ -30,19 +30,19 @@ pub struct Record {
     pub max_files: NonZeroU32,
     /// Maximum size of all files together. The oldest are removed.
     pub max_bytes: Size,
-    /// How much is written per second at most. If exchanges end faster, some are not recorded, which the log says.
+    /// Maximum number of bytes written per second. If exchanges end faster, some are not recorded, and the log says so.
     pub bytes_per_second: Size,
     /// How much of each body is kept: the client's and the next handler's, of the request and of the response. Bytes
     /// that a guest reads or writes are part of what it did, and count as `log_bytes`.
     pub body_bytes: Size,
-    /// Maximum memory for what is known of one instance. At half of it, the instance is replaced with a new one after
-    /// its request. If a single exchange exceeds it, its recording can't be replayed.
+    /// Maximum memory for the log of one instance: its calls since its creation. At half of it, the instance is
+    /// replaced with a new one after its request. If a single exchange exceeds it, its recording can't be replayed.
     pub log_bytes: Size,
-    /// Maximum memory for what is known of all instances, and for bodies, together. Above this, recordings are
-    /// incomplete, which they say.
+    /// Maximum memory for the logs of all instances, and for bodies, together. Above this, recordings are incomplete,
+    /// and say so.
     pub memory: Size,
     /// Names of further headers whose values are redacted. `authorization`, `cookie`, `set-cookie`,
-    /// `proxy-authorization` and `x-api-key` are in any case.
+    /// `proxy-authorization` and `x-api-key` always are.
     pub redact_headers: Vec<Located<String>>,
     /// Whether recordings contain secrets as they are. By default, the values of the headers above, everything that
     /// references such as `${NAME}` were replaced with, and the guests' configuration, arguments and environment are

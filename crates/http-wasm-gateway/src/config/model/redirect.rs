@@ -185,9 +185,7 @@ impl FromStr for RedirectTarget {
                 continue;
             }
             let Some((name, after)) = rest.split_once('}').filter(|_| at == "{") else {
-                return Err(
-                    "a brace without its counterpart; a literal brace is doubled, as in `{{`".to_owned()
-                );
+                return Err("unmatched brace; a literal brace is doubled, as in `{{`".to_owned());
             };
             in_query |= text.contains('?');
             if !text.is_empty() {

@@ -181,7 +181,7 @@ impl Value for Size {
             _ => None,
         };
         match bytes {
-            Some(0) => context.at(node.span(), "this size must be more than 0"),
+            Some(0) => context.at(node.span(), "this size must be greater than 0"),
             Some(bytes) => return Some(Self(bytes)),
             None => context.expected(A_SIZE, node),
         }

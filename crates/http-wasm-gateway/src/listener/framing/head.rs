@@ -11,7 +11,7 @@ pub(super) enum Scanned {
     Complete {
         bytes: usize,
         length: Length,
-        /// Whether the request asks for an upgrade to another protocol.
+        /// Whether the request is for an upgrade to another protocol.
         upgrades: bool,
     },
     Malformed(&'static str),

@@ -92,7 +92,7 @@ impl Traffic {
         }
         self.stalled
             .load(Ordering::Relaxed)
-            .then_some("it has sent more data than memory allows, and nobody reads it")
+            .then_some("it sent more unread data than the memory budget allows")
     }
 
     /// Records that a stream was accepted.

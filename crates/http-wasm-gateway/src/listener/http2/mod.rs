@@ -48,7 +48,7 @@ const MAX_RESET_UNACCEPTED: usize = 1024;
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 
 /// How long a client may take to read that it was disconnected.
-const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(5);
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a client may take to acknowledge the end of the connection, before it is sent the last stream that gets a
 /// response.
@@ -71,7 +71,7 @@ where
     /// The deadline for that acknowledgement.
     ack: Option<Pin<Box<Sleep>>>,
     /// The deadline for telling the client that it was disconnected.
-    cut_off: Option<Pin<Box<Sleep>>>,
+    abort_timer: Option<Pin<Box<Sleep>>>,
 }
 
 enum State<S>
@@ -108,7 +108,7 @@ where
             traffic,
             closing: false,
             ack: None,
-            cut_off: None,
+            abort_timer: None,
         }
     }
 
@@ -185,10 +185,10 @@ where
                 }
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 Poll::Pending if this.traffic.resume() => {}
-                Poll::Pending => match &mut this.cut_off {
+                Poll::Pending => match &mut this.abort_timer {
                     None if this.traffic.cut_off().is_some() => {
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                        this.cut_off = Some(Box::pin(sleep(CUT_OFF_TIMEOUT)));
+                        this.abort_timer = Some(Box::pin(sleep(ABORT_TIMEOUT)));
                     }
                     None => {
                         ready!(this.keep_alive.poll_dead(&this.traffic, cx));

@@ -19,7 +19,7 @@ use crate::listener::date;
 use crate::listener::request::{Requests, expects_continue};
 
 /// Connection-level fields, which HTTP/2 doesn't have (RFC 9113 section 8.2.2).
-static OF_CONNECTIONS: [HeaderName; 6] = [
+static CONNECTION_FIELDS: [HeaderName; 6] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -71,7 +71,7 @@ pub(super) async fn serve<A: Answer>(
     };
     let Some(Ok(response)) = response else { return };
     let (mut head, mut sending) = response.into_parts();
-    for name in &OF_CONNECTIONS {
+    for name in &CONNECTION_FIELDS {
         head.headers.remove(name);
     }
     date::add(&mut head.headers);

@@ -82,13 +82,13 @@ impl TrustedProxies {
     pub(super) fn of_request(&self, connection: Client, headers: &mut HeaderMap) -> (Client, Dropped) {
         let mut dropped = Dropped::default();
         let mut unwanted = Vec::new();
-        let (mut trusted, mut believed) = (None, false);
+        let (mut trusted, mut forwarded_by_trusted) = (None, false);
         // This iterates over the names once, since most requests have none of these fields.
         for name in headers.keys() {
             if self.is_about_client(name) {
                 let trusted = *trusted.get_or_insert_with(|| self.trusts(connection.addr.ip()));
                 if trusted && self.trusted_fields.iter().any(|(field, _)| field == name) {
-                    believed = true;
+                    forwarded_by_trusted = true;
                 } else {
                     dropped.claims += 1;
                     unwanted.push(name.clone());
@@ -101,7 +101,8 @@ impl TrustedProxies {
         if !unwanted.is_empty() {
             retain(headers, |name| !unwanted.contains(name));
         }
-        let client = if believed { self.believe(connection, headers) } else { connection };
+        let client =
+            if forwarded_by_trusted { self.forwarded_client(connection, headers) } else { connection };
         (client, dropped)
     }
 
@@ -125,7 +126,7 @@ impl TrustedProxies {
 
     /// The client according to the remaining fields: the first with an address, and the first with a scheme. Other
     /// information in them may be made up by the client, and isn't forwarded.
-    fn believe(&self, connection: Client, headers: &mut HeaderMap) -> Client {
+    fn forwarded_client(&self, connection: Client, headers: &mut HeaderMap) -> Client {
         let (mut addr, mut tls) = (None, None);
         // The number of proxies between the client and this one.
         let mut behind = 0;

@@ -16,14 +16,26 @@ pub(super) struct Process;
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let wanted = ProcessRefreshKind::nothing().without_tasks().with_memory().with_cpu();
-        let Some(now) = ask(wanted, Numbers::of) else { return Ok(()) };
+        let Some(now) = query(wanted, Numbers::of) else { return Ok(()) };
         let to = &mut encoder;
         let cpu = ConstCounter::new(now.cpu_millis as f64 / 1000.0);
-        one(to, "process_cpu", "User and system CPU time of the process.", Some(&Unit::Seconds), &cpu)?;
+        encode_metric(
+            to,
+            "process_cpu",
+            "User and system CPU time of the process.",
+            Some(&Unit::Seconds),
+            &cpu,
+        )?;
         let memory = ConstGauge::new(now.memory);
-        one(to, "process_resident_memory", "Resident memory of the process.", Some(&Unit::Bytes), &memory)?;
+        encode_metric(
+            to,
+            "process_resident_memory",
+            "Resident memory of the process.",
+            Some(&Unit::Bytes),
+            &memory,
+        )?;
         let start = ConstGauge::new(now.start);
-        one(
+        encode_metric(
             to,
             "process_start_time",
             "When the process was started, since the Unix epoch.",
@@ -31,10 +43,16 @@ impl Collector for Process {
             &start,
         )?;
         if let Some(open) = now.open_files {
-            one(to, "process_open_fds", "Open file descriptors.", None, &ConstGauge::new(open as u64))?;
+            encode_metric(
+                to,
+                "process_open_fds",
+                "Open file descriptors.",
+                None,
+                &ConstGauge::new(open as u64),
+            )?;
         }
         if let Some(limit) = now.open_files_limit {
-            one(
+            encode_metric(
                 to,
                 "process_max_fds",
                 "Maximum number of open file descriptors.",
@@ -48,7 +66,7 @@ impl Collector for Process {
 
 /// The resident memory of this process in bytes, if the system reports it.
 pub(crate) fn resident_memory() -> Option<u64> {
-    ask(ProcessRefreshKind::nothing().without_tasks().with_memory(), sysinfo::Process::memory)
+    query(ProcessRefreshKind::nothing().without_tasks().with_memory(), sysinfo::Process::memory)
 }
 
 struct Numbers {
@@ -71,14 +89,14 @@ impl Numbers {
     }
 }
 
-fn ask<T>(wanted: ProcessRefreshKind, read: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
+fn query<T>(wanted: ProcessRefreshKind, read: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
     let pid = Pid::from_u32(std::process::id());
     let mut system = System::new();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, wanted);
     system.process(pid).map(read)
 }
 
-fn one(
+fn encode_metric(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

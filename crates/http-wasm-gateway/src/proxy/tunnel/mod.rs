@@ -78,13 +78,13 @@ impl UpgradeRequest {
     }
 
     async fn join(self, upstream: Tunnel, lease: Lease) -> Result<relay::End, BoxError> {
-        let ClientSide { limits, closing, cut } = *self.side;
+        let ClientSide { limits, closing, abort } = *self.side;
         let client = self.client.await?;
         // If the request is observed, this is available before the client's connection is handed over.
         let finish = self.granted.await.ok();
         let open = lease.tunnel();
         let Relayed { from_client, to_client, end } =
-            relay(TokioIo::new(client), upstream, limits, cut).await;
+            relay(TokioIo::new(client), upstream, limits, abort).await;
         drop(open);
         if let Some(mut finish) = finish {
             finish.carried(from_client, to_client);

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirec
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::exchange::{TunnelLimits, cut_off};
+use crate::exchange::{TunnelLimits, aborted};
 
 /// How long closing may take on sides that didn't cause the end. TLS has a message for that.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ pub(super) enum End {
     /// Neither side has sent or accepted anything for too long after one side had finished.
     HalfClosed,
     /// The gateway is shutting down.
-    Cut,
+    Aborted,
 }
 
 /// Relays bytes both ways until the tunnel ends.
@@ -44,7 +44,7 @@ pub(super) async fn relay<C, U>(
     client: C,
     upstream: U,
     limits: TunnelLimits,
-    mut cut: watch::Receiver<bool>,
+    mut abort: watch::Receiver<bool>,
 ) -> Relayed
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -58,7 +58,7 @@ where
             copied.map_or_else(|error| End::Broken(error.kind()), |_| End::Closed)
         }
         end = activity.silent(limits) => end,
-        () = cut_off(&mut cut) => End::Cut,
+        () = aborted(&mut abort) => End::Aborted,
     };
     if end != End::Closed {
         let both = async { tokio::join!(client.io.shutdown(), upstream.io.shutdown()) };
@@ -169,7 +169,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<'_, S> {
 #[cfg(test)]
 mod tests {
     /// A signal that never aborts the tunnel.
-    fn uncut() -> tokio::sync::watch::Receiver<bool> {
+    fn not_aborted() -> tokio::sync::watch::Receiver<bool> {
         tokio::sync::watch::channel(false).1
     }
 
@@ -188,7 +188,7 @@ mod tests {
     fn tunnel(limits: TunnelLimits) -> (DuplexStream, DuplexStream, JoinHandle<Relayed>) {
         let (client, near) = duplex(16);
         let (upstream, far) = duplex(16);
-        (client, upstream, tokio::spawn(relay(near, far, limits, uncut())))
+        (client, upstream, tokio::spawn(relay(near, far, limits, not_aborted())))
     }
 
     async fn pass(from: &mut DuplexStream, to: &mut DuplexStream, bytes: &[u8]) {

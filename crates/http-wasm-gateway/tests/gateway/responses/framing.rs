@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Empty;
 
-use super::{PREFIXES, RawResponse, Then, Upstream, http1, http2, ok, send, whole};
+use super::{AfterResponse, PREFIXES, RawResponse, Upstream, http1, http2, ok, send, whole};
 use crate::support::{Server, soon};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -12,8 +12,8 @@ async fn a_content_length_beside_chunked_cannot_split_a_response() {
     let evil = ok("Content-Length: 4", "evil");
     let body = format!("{:x}\r\n0{evil}\r\n0\r\n\r\n", 1 + evil.len());
     let upstream = Upstream::start(vec![
-        ("/first", ok("Content-Length: 1\r\nTransfer-Encoding: chunked", &body), Then::Keep),
-        ("/second", ok("Content-Length: 4", "good"), Then::Close),
+        ("/first", ok("Content-Length: 1\r\nTransfer-Encoding: chunked", &body), AfterResponse::Keep),
+        ("/second", ok("Content-Length: 4", "good"), AfterResponse::Close),
     ])
     .await;
     let server = upstream.gateway().await;
@@ -59,7 +59,7 @@ async fn an_ambiguous_response_is_a_502_without_any_of_its_bytes() {
         "X : y\r\nContent-Length: 6",
         "X: \0\r\nContent-Length: 6",
     ] {
-        let upstream = Upstream::start(vec![("/", ok(fields, "secret"), Then::Close)]).await;
+        let upstream = Upstream::start(vec![("/", ok(fields, "secret"), AfterResponse::Close)]).await;
         let server = upstream.gateway().await;
         for guests in PREFIXES {
             for method in ["GET", "HEAD"] {
@@ -76,7 +76,7 @@ async fn an_ambiguous_response_is_a_502_without_any_of_its_bytes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_content_length_is_sent_once() {
     for fields in ["Content-Length: 2, 2", "Content-Length: 2\r\nContent-Length: 2"] {
-        let upstream = Upstream::start(vec![("/", ok(fields, "ok"), Then::Keep)]).await;
+        let upstream = Upstream::start(vec![("/", ok(fields, "ok"), AfterResponse::Keep)]).await;
         let server = upstream.gateway().await;
         for guests in PREFIXES {
             let got = http1(&server, "GET", &format!("{guests}/")).await;
@@ -92,10 +92,14 @@ async fn a_repeated_content_length_is_sent_once() {
 async fn bytes_after_a_response_do_not_answer_another_request() {
     let surplus = ok("Content-Length: 4", "evil");
     let upstream = Upstream::start(vec![
-        ("/first", ok("Content-Length: 2", &format!("ok{surplus}")), Then::Keep),
-        ("/chunked", ok("Transfer-Encoding: chunked", &format!("2\r\nok\r\n0\r\n\r\n{surplus}")), Then::Keep),
-        ("/empty", format!("HTTP/1.1 204 No Content\r\n\r\n{surplus}"), Then::Keep),
-        ("/second", ok("Content-Length: 4", "good"), Then::Close),
+        ("/first", ok("Content-Length: 2", &format!("ok{surplus}")), AfterResponse::Keep),
+        (
+            "/chunked",
+            ok("Transfer-Encoding: chunked", &format!("2\r\nok\r\n0\r\n\r\n{surplus}")),
+            AfterResponse::Keep,
+        ),
+        ("/empty", format!("HTTP/1.1 204 No Content\r\n\r\n{surplus}"), AfterResponse::Keep),
+        ("/second", ok("Content-Length: 4", "good"), AfterResponse::Close),
     ])
     .await;
     let server = upstream.gateway().await;
@@ -136,12 +140,12 @@ async fn an_http2_request_has_at_most_one_content_length() {
 async fn a_204_has_no_content_length_and_responses_to_head_and_304_keep_theirs() {
     let answer = |status: &str, length: &str| format!("HTTP/1.1 {status} X\r\n{length}\r\n\r\n");
     let upstream = Upstream::start(vec![
-        ("/204", answer("204", "Content-Length: 7"), Then::Keep),
-        ("/205", answer("205", "Content-Length: 3\r\nContent-Type: text/plain") + "abc", Then::Keep),
-        ("/304", answer("304", "Content-Length: 7"), Then::Keep),
-        ("/304/none", answer("304", "X: y"), Then::Keep),
-        ("/200", answer("200", "Content-Length: 7"), Then::Keep),
-        ("/200/none", answer("200", "Transfer-Encoding: chunked"), Then::Keep),
+        ("/204", answer("204", "Content-Length: 7"), AfterResponse::Keep),
+        ("/205", answer("205", "Content-Length: 3\r\nContent-Type: text/plain") + "abc", AfterResponse::Keep),
+        ("/304", answer("304", "Content-Length: 7"), AfterResponse::Keep),
+        ("/304/none", answer("304", "X: y"), AfterResponse::Keep),
+        ("/200", answer("200", "Content-Length: 7"), AfterResponse::Keep),
+        ("/200/none", answer("200", "Transfer-Encoding: chunked"), AfterResponse::Keep),
     ])
     .await;
     let server = upstream.gateway().await;
@@ -176,7 +180,7 @@ async fn a_204_has_no_content_length_and_responses_to_head_and_304_keep_theirs()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_is_reused_after_a_304_with_a_content_length() {
     let answer = "HTTP/1.1 304 X\r\nContent-Length: 7\r\n\r\n".to_owned();
-    let upstream = Upstream::start(vec![("/", answer, Then::Keep)]).await;
+    let upstream = Upstream::start(vec![("/", answer, AfterResponse::Keep)]).await;
     let server = upstream.gateway().await;
     let get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
     let answer = server
@@ -193,7 +197,7 @@ fn show() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_requests_of_methods_that_expect_a_body_have_content_length_zero() {
-    let upstream = Upstream::start(vec![("/", show(), Then::Close)]).await;
+    let upstream = Upstream::start(vec![("/", show(), AfterResponse::Close)]).await;
     let server = upstream.gateway().await;
     for guests in PREFIXES {
         for (method, declared) in

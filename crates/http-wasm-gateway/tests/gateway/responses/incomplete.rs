@@ -2,19 +2,19 @@
 
 use http::{Method, StatusCode};
 
-use super::{Then, Upstream, http1, http2, ok, send, whole};
+use super::{AfterResponse, Upstream, http1, http2, ok, send, whole};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_truncated_response_always_arrives_as_a_head_and_a_truncated_body() {
     const TIMES: usize = 100;
     let upstream = Upstream::start(vec![
-        ("/length", ok("Content-Length: 5", ""), Then::Close),
-        ("/some", ok("Content-Length: 5", "abc"), Then::Close),
-        ("/chunked", ok("Transfer-Encoding: chunked", ""), Then::Close),
-        ("/chunk", ok("Transfer-Encoding: chunked", "5\r\nabc"), Then::Close),
-        ("/malformed", ok("Transfer-Encoding: chunked", "x\r\n"), Then::Keep),
-        ("/longer", ok("Transfer-Encoding: chunked", "3\r\nabcd\r\n"), Then::Keep),
-        ("/reset", ok("Content-Length: 5", ""), Then::Reset),
+        ("/length", ok("Content-Length: 5", ""), AfterResponse::Close),
+        ("/some", ok("Content-Length: 5", "abc"), AfterResponse::Close),
+        ("/chunked", ok("Transfer-Encoding: chunked", ""), AfterResponse::Close),
+        ("/chunk", ok("Transfer-Encoding: chunked", "5\r\nabc"), AfterResponse::Close),
+        ("/malformed", ok("Transfer-Encoding: chunked", "x\r\n"), AfterResponse::Keep),
+        ("/longer", ok("Transfer-Encoding: chunked", "3\r\nabcd\r\n"), AfterResponse::Keep),
+        ("/reset", ok("Content-Length: 5", ""), AfterResponse::Reset),
     ])
     .await;
     let server = upstream.gateway().await;
@@ -58,10 +58,10 @@ async fn a_large_head_with_many_fields_of_an_http1_upstream_passes() {
     let many: String = (0..200).map(|at| format!("x-{at}: v\r\n")).collect();
     let large = format!("x-large: {}", "v".repeat(60_000));
     let upstream = Upstream::start(vec![
-        ("/many", ok(&format!("{many}Content-Length: 2"), "ok"), Then::Keep),
-        ("/large", ok(&format!("{large}\r\nContent-Length: 2"), "ok"), Then::Keep),
-        ("/too-many", ok(&format!("{many}{many}Content-Length: 2"), "ok"), Then::Keep),
-        ("/too-large", ok(&format!("{large}{large}\r\nContent-Length: 2"), "ok"), Then::Keep),
+        ("/many", ok(&format!("{many}Content-Length: 2"), "ok"), AfterResponse::Keep),
+        ("/large", ok(&format!("{large}\r\nContent-Length: 2"), "ok"), AfterResponse::Keep),
+        ("/too-many", ok(&format!("{many}{many}Content-Length: 2"), "ok"), AfterResponse::Keep),
+        ("/too-large", ok(&format!("{large}{large}\r\nContent-Length: 2"), "ok"), AfterResponse::Keep),
     ])
     .await;
     let server = upstream.gateway().await;

@@ -39,13 +39,13 @@ struct Upstream {
 
 /// What the server does after sending a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Then {
+enum AfterResponse {
     Keep,
     Close,
     Reset,
 }
 
-type Answers = Vec<(&'static str, String, Then)>;
+type Answers = Vec<(&'static str, String, AfterResponse)>;
 
 impl Upstream {
     async fn start(answers: Answers) -> Self {
@@ -100,9 +100,9 @@ async fn serve(mut stream: TcpStream, answers: Arc<Answers>) {
         // Some responses contain the request's head.
         let _ = stream.write_all(answer.replace("{HEAD}", &head).as_bytes()).await;
         match then {
-            Then::Keep => {}
-            Then::Close => return,
-            Then::Reset => return stream.set_zero_linger().expect("a setting of sockets"),
+            AfterResponse::Keep => {}
+            AfterResponse::Close => return,
+            AfterResponse::Reset => return stream.set_zero_linger().expect("a setting of sockets"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 use tokio::net::TcpListener;
 
-use super::{PREFIXES, RawResponse, Then, Upstream, http1, http2, ok, send, whole};
+use super::{AfterResponse, PREFIXES, RawResponse, Upstream, http1, http2, ok, send, whole};
 use crate::support::{Raw, soon};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,12 +17,12 @@ async fn only_fields_that_may_be_trailers_pass_as_trailers() {
     let announced = names.join(", ");
     let fields = format!("Transfer-Encoding: chunked\r\nTrailer: {announced}");
     let upstream = Upstream::start(vec![
-        ("/trailers", ok(&fields, &format!("2\r\nok\r\n0\r\n{TRAILERS}\r\n")), Then::Close),
-        ("/length", ok("Content-Length: 2\r\nTrailer: X-Sum", "ok"), Then::Close),
+        ("/trailers", ok(&fields, &format!("2\r\nok\r\n0\r\n{TRAILERS}\r\n")), AfterResponse::Close),
+        ("/length", ok("Content-Length: 2\r\nTrailer: X-Sum", "ok"), AfterResponse::Close),
         (
             "/bad",
             ok("Transfer-Encoding: chunked\r\nTrailer: Host", "2\r\nok\r\n0\r\nHost: x\r\n\r\n"),
-            Then::Close,
+            AfterResponse::Close,
         ),
     ])
     .await;
@@ -56,7 +56,7 @@ async fn only_fields_that_may_be_trailers_pass_as_trailers() {
 async fn trailers_are_announced_only_to_clients_that_accept_them() {
     let fields = "Transfer-Encoding: chunked\r\nTrailer: X-Sum";
     let answer = ok(fields, "2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n");
-    let upstream = Upstream::start(vec![("/", answer, Then::Keep)]).await;
+    let upstream = Upstream::start(vec![("/", answer, AfterResponse::Keep)]).await;
     let server = upstream.gateway().await;
     for (version, te) in [("HTTP/1.1", ""), ("HTTP/1.1", "TE: gzip\r\n"), ("HTTP/1.0", "TE: trailers\r\n")] {
         let got =

@@ -18,7 +18,7 @@ use self::parts::{Parts, RecycledParts, spare};
 use super::Body;
 use crate::abi::BodyKind;
 use crate::error::BoxError;
-use crate::message::trailers::is_twin;
+use crate::message::trailers::is_variant;
 
 /// Extension of a request that its guest still [writes](crate::Stream) when the next handler gets it.
 ///
@@ -146,9 +146,10 @@ impl HttpHost {
     }
 
     /// Creates the host for the next guest of a chain, with this one's request and client address. It has the effect of
-    /// [`take_request`](Self::take_request) and [`new`](Self::new), without a copy of the message on its way.
+    /// [`take_request`](Self::take_request) and [`new`](Self::new), without copying the message. With `keep_head`, the
+    /// request's head stays readable here too.
     ///
-    /// Whether it [folds underscores](Self::fold_underscores) is taken over, other settings have their defaults.
+    /// The new host [folds underscores](Self::fold_underscores) if this one does; other settings have their defaults.
     #[inline]
     #[must_use]
     pub fn pass_request(&mut self, keep_head: bool) -> Self {
@@ -242,7 +243,7 @@ impl HttpHost {
     }
 
     /// Removes headers that some recipients would take for this one.
-    fn remove_twins(&mut self, message: BodyKind, name: &[u8]) {
+    fn remove_variants(&mut self, message: BodyKind, name: &[u8]) {
         if !self.0.folds_underscores {
             return;
         }
@@ -252,9 +253,10 @@ impl HttpHost {
         };
         let Some(headers) = headers else { return };
         // Few names are as long as this one, so most are compared with nothing.
-        while let Some(twin) = headers.keys().find(|other| is_twin(other.as_str().as_bytes(), name)).cloned()
+        while let Some(variant) =
+            headers.keys().find(|other| is_variant(other.as_str().as_bytes(), name)).cloned()
         {
-            headers.remove(twin);
+            headers.remove(variant);
         }
     }
 
@@ -274,7 +276,7 @@ impl HttpHost {
         }
     }
 
-    /// The authority that stands for a `host` header that didn't come: HTTP/2's `:authority`.
+    /// The authority that takes the place of a missing `host` header: HTTP/2's `:authority`.
     fn implied_host(&self) -> Option<&str> {
         let request = self.0.request.as_ref().filter(|request| !request.headers().contains_key(HOST))?;
         request.uri().authority().map(Authority::as_str)

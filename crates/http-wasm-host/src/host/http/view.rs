@@ -159,7 +159,7 @@ impl LocalHost for HttpHost {
         name: &[u8],
         change: HeaderChange<'_>,
     ) -> Result<(), Refused> {
-        self.remove_twins(message, name);
+        self.remove_variants(message, name);
         let headers = self.headers_mut(message);
         match change {
             HeaderChange::Set(value) => insert(headers, name, value),

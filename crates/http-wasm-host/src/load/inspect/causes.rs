@@ -56,11 +56,11 @@ const DYNAMIC: &str = "the guest is a dynamically linked library that expects a 
 const MINIFIED: &str = "these are Emscripten's minified names for its JavaScript glue: link with `emcc \
      -sSTANDALONE_WASM --no-entry` or, simpler, build with wasi-sdk";
 
-pub(super) const PROXY_WASM: &str = "this is a proxy-wasm guest (Envoy, Istio, Kong, ngx_wasm_module), which is \
+pub(super) const PROXY_WASM: &str = "this is a proxy-wasm guest (Envoy, Istio, Kong, ngx_wasm_module), which uses \
      another ABI: port it to the functions of `http_handler`";
 
 pub(super) const WAPC: &str =
-    "this is a waPC guest (wasmCloud, Kubewarden), which is another ABI: build without the waPC SDK";
+    "this is a waPC guest (wasmCloud, Kubewarden), which uses another ABI: build without the waPC SDK";
 
 fn kind_cause(module: &str, name: &str, kind: Kind) -> Option<&'static str> {
     // Emscripten minifies names of all kinds alike, and the remedy is the same.
@@ -130,11 +130,11 @@ fn platform(module: &str, name: &str) -> Option<&'static str> {
     Some(if module == "env" && name.starts_with("proxy_") {
         PROXY_WASM
     } else if module.starts_with("extism:") || name.starts_with("extism_") {
-        "this is an Extism plug-in, which is another ABI: build without the Extism PDK"
+        "this is an Extism plug-in, which uses another ABI: build without the Extism PDK"
     } else if starts(&["fastly_", "fastly:", "compute-at-edge"]) {
-        "this is a guest for Fastly Compute, which is another ABI: build without the Fastly SDK"
+        "this is a guest for Fastly Compute, which uses another ABI: build without the Fastly SDK"
     } else if starts(&["spin", "fermyon:", "wasi-outbound-http", "outbound-redis"]) {
-        "this is a guest for Spin, which is another ABI: build without the Spin SDK"
+        "this is a guest for Spin, which uses another ABI: build without the Spin SDK"
     } else if module == "wapc" || name == "__host_call" {
         WAPC
     } else if starts(&["lunatic::", "ic0", "seal0", "seal1", "vm_hooks", "shopify_", "dylibso:"]) {
@@ -154,7 +154,7 @@ fn toolchain(module: &str, name: &str) -> Option<&'static str> {
             || bindgen(name)
             || (module.starts_with("./") && module.ends_with("_bg.js"))
         {
-            "wasm-bindgen made this for a JavaScript host: build with plain `cargo build`, and without crates or \
+            "wasm-bindgen generated this for a JavaScript host: build with plain `cargo build`, and without crates or \
              features that use it (`cargo tree -i wasm-bindgen` finds them: `js-sys`, `web-sys`, often feature `js` of \
              `getrandom` or `uuid`, or `wasmbind` of `chrono`); with target `wasm32-wasip1` most crates need none"
         } else if matches!(module, "gojs" | "go")
@@ -163,7 +163,7 @@ fn toolchain(module: &str, name: &str) -> Option<&'static str> {
             "the guest was built for a JavaScript host: use `GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared` (Go \
              1.24 or newer), or `tinygo build -target=wasip1 -buildmode=c-shared`"
         } else if module == "wasi_unstable" {
-            "this is WASI preview 0 of 2019: build with a current toolchain, whose imports are named \
+            "this is WASI preview 0 (2019): build with a current toolchain, whose imports are named \
              `wasi_snapshot_preview1`"
         } else if starts(&["wasix_"]) {
             "this is WASIX, which only Wasmer supports: build for `wasm32-wasip1` (`cargo build`, not `cargo \
@@ -182,7 +182,7 @@ fn toolchain(module: &str, name: &str) -> Option<&'static str> {
         } else if module.len() == 1 && name.len() <= 2 {
             MINIFIED
         } else if matches!(module, "asm2wasm" | "global" | "global.Math") {
-            "this was built by an old Emscripten for JavaScript: use a current version with \
+            "this was built for JavaScript by an old version of Emscripten: use a current version with \
              `-sSTANDALONE_WASM --no-entry`, or wasi-sdk"
         } else {
             return None;
@@ -289,8 +289,8 @@ pub(super) fn unknown_function(module: &str, name: &str) -> String {
             "the functions of `{HANDLER}` are {}",
             signatures::handler_names().collect::<Vec<_>>().join(", ")
         ),
-        None => {
-            "it may belong to a runtime's own extension, or to a newer WASI: build for `wasm32-wasip1`".into()
-        }
+        None => "it may belong to a runtime-specific extension or to a newer version of WASI: build for \
+             `wasm32-wasip1`"
+            .into(),
     }
 }

@@ -90,7 +90,7 @@ impl<'a> Check<'a> {
                 if let Some((name, _)) = self.exports().find(is_memory) {
                     return Err(Fault::new(
                         format!(
-                            "the export `memory` (a memory) is missing, while a memory is exported as `{}`",
+                            "the export `memory` (a memory) is missing, but a memory is exported as `{}`",
                             shown(name)
                         ),
                         "export it under the name `memory`",
@@ -175,7 +175,7 @@ impl<'a> Check<'a> {
             let found = shown(name);
             let what = format!(
                 "the exports `{HANDLE_REQUEST}` and `{HANDLE_RESPONSE}` are missing, \
-                 while `{found}` is exported"
+                 but `{found}` is exported"
             );
             Some(Fault::new(what, *help))
         })

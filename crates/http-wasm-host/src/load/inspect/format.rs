@@ -29,10 +29,7 @@ pub(super) fn to_binary(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
 fn check_header(wasm: &[u8]) -> Result<(), Fault> {
     match wasm.get(4..8) {
         None => Err(Fault::new(
-            format!(
-                "the file ends after {} bytes, before the 8-byte header of a wasm module does",
-                wasm.len()
-            ),
+            format!("the file has {} of the 8 bytes in the header of a wasm module", wasm.len()),
             "it was truncated: copy or build it again",
         )),
         Some([1, 0, 0, 0]) => Ok(()),

@@ -13,7 +13,7 @@ use crate::run::wasi::WasiConfig;
 
 /// A guest called a function that isn't allowed in a snapshot.
 #[derive(Debug, thiserror::Error)]
-#[error("it called `{function}` while it was initialised: {reason}")]
+#[error("it called `{function}` during initialisation: {reason}")]
 pub(super) struct Refusal {
     function: String,
     reason: &'static str,

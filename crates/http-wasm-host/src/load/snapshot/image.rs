@@ -50,7 +50,7 @@ impl Source<'_> {
         // The rewriter relies on these checks.
         Module::validate(engine.wasm(), self.wasm).map_err(|error| self.invalid(&error))?;
         check_layout(self.wasm).map_err(|reason| self.refused(reason))?;
-        let wasm = segments::few(self.wasm).map_err(|reason| self.refused(reason))?;
+        let wasm = segments::merge(self.wasm).map_err(|reason| self.refused(reason))?;
         let mut wizer = Wizer::new();
         // The rewriter removes this function, and `_initialize` too.
         wizer.init_func("_start");

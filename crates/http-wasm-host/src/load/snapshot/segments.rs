@@ -13,24 +13,24 @@ use wasmparser::{
 const MAX_SEGMENTS: u32 = 90_000;
 
 /// Up to this many zeros between two segments are written out to merge them.
-const LONGEST_GAP: u64 = 64;
+const MAX_GAP: u64 = 64;
 
 /// Returns the valid module `wasm`. Its data segments are merged if it has more of them than a snapshot can have.
 ///
 /// # Errors
 /// The reason why that isn't possible.
-pub(super) fn few(wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {
-    at_most(MAX_SEGMENTS, wasm)
+pub(super) fn merge(wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    merge_above(MAX_SEGMENTS, wasm)
 }
 
-fn at_most(most: u32, wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+fn merge_above(limit: u32, wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let count = count(wasm).map_err(|error| error.to_string())?;
-    if count <= most {
+    if count <= limit {
         return Ok(Cow::Borrowed(wasm));
     }
-    joined(most, wasm).map(Cow::Owned).map_err(|why| {
+    rewrite(limit, wasm).map(Cow::Owned).map_err(|why| {
         format!(
-            "the module has {count} data segments, but a snapshot can have at most {most}, and they can't be \
+            "the module has {count} data segments, but a snapshot can have at most {limit}, and they can't be \
              merged: {why}"
         )
     })
@@ -51,16 +51,16 @@ enum MergeError {
     #[error(transparent)]
     Invalid(#[from] BinaryReaderError),
     #[error("its code refers to them by index")]
-    Named,
+    Referenced,
     #[error("not all have a constant offset")]
-    Unplaced,
+    NonConstantOffset,
     #[error("some overlap")]
     Overlap,
-    #[error("too many have more than {LONGEST_GAP} bytes between them")]
-    Scattered,
+    #[error("too many have more than {MAX_GAP} bytes between them")]
+    TooSparse,
 }
 
-fn joined(most: u32, wasm: &[u8]) -> Result<Vec<u8>, MergeError> {
+fn rewrite(limit: u32, wasm: &[u8]) -> Result<Vec<u8>, MergeError> {
     let mut module = Module::new();
     let mut is_counted = false;
     for payload in Parser::new(0).parse_all(wasm) {
@@ -68,15 +68,15 @@ fn joined(most: u32, wasm: &[u8]) -> Result<Vec<u8>, MergeError> {
         match &payload {
             Payload::DataCountSection { .. } => is_counted = true,
             Payload::DataSection(section) => {
-                let section = join(section.clone())?;
-                if section.len() > most {
-                    return Err(MergeError::Scattered);
+                let section = merge_section(section.clone())?;
+                if section.len() > limit {
+                    return Err(MergeError::TooSparse);
                 }
                 module.section(&section);
             }
             // Code can only refer to segments if there is a data count.
             Payload::CodeSectionEntry(body) if is_counted && refers_to_segments(body)? => {
-                return Err(MergeError::Named);
+                return Err(MergeError::Referenced);
             }
             _ => {
                 if let Some((id, range)) = payload.as_section() {
@@ -110,29 +110,29 @@ struct Segment<'a> {
 }
 
 /// Merges the data into fewer segments.
-fn join(section: DataSectionReader<'_>) -> Result<DataSection, MergeError> {
+fn merge_section(section: DataSectionReader<'_>) -> Result<DataSection, MergeError> {
     let mut segments = section.into_iter().map(|data| Segment::of(data?)).collect::<Result<Vec<_>, _>>()?;
     segments.sort_by_key(|segment| (segment.memory, segment.offset));
-    let mut few: Vec<Segment<'_>> = Vec::new();
+    let mut merged: Vec<Segment<'_>> = Vec::new();
     for next in segments {
-        match few.last_mut().filter(|last| last.memory == next.memory) {
+        match merged.last_mut().filter(|last| last.memory == next.memory) {
             // An empty segment only has to lie within the memory, as the previous one does.
             Some(last) if next.data.is_empty() && next.offset <= last.end() => {}
             Some(last) => {
                 let gap = next.offset.checked_sub(last.end()).ok_or(MergeError::Overlap)?;
-                if gap <= LONGEST_GAP {
+                if gap <= MAX_GAP {
                     let data = last.data.to_mut();
                     data.resize(data.len() + gap as usize, 0);
                     data.extend_from_slice(&next.data);
                 } else {
-                    few.push(next);
+                    merged.push(next);
                 }
             }
-            None => few.push(next),
+            None => merged.push(next),
         }
     }
     let mut section = DataSection::new();
-    for Segment { memory, offset, is_64, data } in few {
+    for Segment { memory, offset, is_64, data } in merged {
         let offset = match is_64 {
             true => ConstExpr::i64_const(offset.cast_signed()),
             false => ConstExpr::i32_const((offset as u32).cast_signed()),
@@ -145,16 +145,16 @@ fn join(section: DataSectionReader<'_>) -> Result<DataSection, MergeError> {
 impl<'a> Segment<'a> {
     fn of(data: Data<'a>) -> Result<Self, MergeError> {
         let DataKind::Active { memory_index: memory, offset_expr } = data.kind else {
-            return Err(MergeError::Unplaced);
+            return Err(MergeError::NonConstantOffset);
         };
         let mut operators = offset_expr.get_operators_reader();
         let (offset, is_64) = match (operators.read()?, operators.read()?) {
             (Operator::I32Const { value }, Operator::End) => (u64::from(value.cast_unsigned()), false),
             (Operator::I64Const { value }, Operator::End) => (value.cast_unsigned(), true),
-            _ => return Err(MergeError::Unplaced),
+            _ => return Err(MergeError::NonConstantOffset),
         };
         // The data must lie within the address space.
-        offset.checked_add(data.data.len() as u64).ok_or(MergeError::Unplaced)?;
+        offset.checked_add(data.data.len() as u64).ok_or(MergeError::NonConstantOffset)?;
         Ok(Self { memory, offset, is_64, data: data.data.into() })
     }
 
@@ -177,10 +177,12 @@ mod tests {
     fn left(items: &str) -> Result<Vec<Left>, String> {
         let text = format!("(module (memory 2) (memory i64 1) {items} (func $f (export \"f\")))");
         let wasm = wat::parse_str(&text).unwrap();
-        let few = at_most(2, &wasm)?;
-        wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all()).validate_all(&few).unwrap();
+        let merged = merge_above(2, &wasm)?;
+        wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all())
+            .validate_all(&merged)
+            .unwrap();
         let mut left = Vec::new();
-        for payload in Parser::new(0).parse_all(&few) {
+        for payload in Parser::new(0).parse_all(&merged) {
             if let Payload::DataSection(section) = payload.unwrap() {
                 for data in section {
                     let Segment { memory, offset, is_64, data } = Segment::of(data.unwrap()).unwrap();
@@ -251,8 +253,8 @@ mod tests {
         for section in sections(&counted) {
             module.section(if section.id == CODE { &code } else { &section });
         }
-        let few = at_most(2, &module.finish()).map(|few| count(&few).unwrap());
-        assert_eq!(few, Ok(1));
+        let merged = merge_above(2, &module.finish()).map(|merged| count(&merged).unwrap());
+        assert_eq!(merged, Ok(1));
     }
 
     /// The offsets and lengths of consecutive segments, some of them past the end of a page, in any order.
@@ -275,8 +277,8 @@ mod tests {
             let data = |(n, &(at, len))| format!("(data (i32.const {at}) \"{}\")", letters(n, len));
             let data: String = places.iter().enumerate().map(data).collect();
             let wasm = wat::parse_str(format!("(module (memory (export \"memory\") 1) {data})")).unwrap();
-            let few = joined(u32::MAX, &wasm).expect("none overlap");
-            assert_eq!(memory(&few), memory(&wasm));
+            let merged = rewrite(u32::MAX, &wasm).expect("none overlap");
+            assert_eq!(memory(&merged), memory(&wasm));
         }
     }
 

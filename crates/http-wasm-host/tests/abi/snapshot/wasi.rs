@@ -30,7 +30,7 @@ fn random_bytes_clocks_and_waiting_require_a_shared_seed() {
         (sleeps(), "poll_oneoff"),
     ] {
         let message = refusal(&text, Snapshot::On);
-        assert!(message.contains(&format!("it called `{function}` while it was initialised")), "{message}");
+        assert!(message.contains(&format!("it called `{function}` during initialisation")), "{message}");
         assert!(message.contains("`shared-seed`"), "{message}");
         let probe = load(&text, Snapshot::SharedSeed);
         let seen = shown(&probe, 2);

@@ -8,13 +8,13 @@ use super::{argument, names, ready, values, write_if_fits};
 use crate::mutation::Mutation;
 
 pub(super) fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Option<Intercepted> {
-    let (lists, spoil) = spoiler(mutation)?;
+    let (lists, corrupt) = corruption(mutation)?;
     match (call.function, lists, call.args) {
         ("get_header_names", Lists::Names | Lists::Both, &[kind, buf, limit]) => {
-            Some(spoilt(call, &[kind, 0, 0], spoil, buf, limit, |call| names(call, kind)))
+            Some(corrupted(call, &[kind, 0, 0], corrupt, buf, limit, |call| names(call, kind)))
         }
         ("get_header_values", Lists::Values | Lists::Both, &[kind, name, len, buf, limit]) => {
-            Some(spoilt(call, &[kind, name, len, 0, 0], spoil, buf, limit, |call| {
+            Some(corrupted(call, &[kind, name, len, 0, 0], corrupt, buf, limit, |call| {
                 let name = argument(call, name, len)?;
                 values(call, kind, &name)
             }))
@@ -23,12 +23,12 @@ pub(super) fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Option<Inte
     }
 }
 
-/// Writes a list after applying `spoil`. First makes a call with the arguments `first`, which traps or waits if it
+/// Writes a list after applying `corrupt`. First makes a call with the arguments `first`, which traps or waits if it
 /// must.
-fn spoilt(
+fn corrupted(
     call: &mut HostCall<'_>,
     first: &[u32],
-    spoil: Spoiler,
+    corrupt: Corruption,
     buf: u32,
     mut limit: u32,
     values: impl FnOnce(&mut HostCall<'_>) -> Result<Vec<Vec<u8>>, Trap>,
@@ -37,7 +37,7 @@ fn spoilt(
         return Ok(Poll::Pending);
     }
     let values = values(call)?;
-    spoil(List::of(values), &mut limit).write(call, buf, limit)
+    corrupt(List::of(values), &mut limit).write(call, buf, limit)
 }
 
 enum Lists {
@@ -70,10 +70,10 @@ impl List {
     }
 }
 
-type Spoiler = fn(List, &mut u32) -> List;
+type Corruption = fn(List, &mut u32) -> List;
 
-fn spoiler(mutation: Mutation) -> Option<(Lists, Spoiler)> {
-    let spoiler: (_, Spoiler) = match mutation {
+fn corruption(mutation: Mutation) -> Option<(Lists, Corruption)> {
+    let corruption: (_, Corruption) = match mutation {
         Mutation::ListTruncated => (Lists::Both, |mut list, limit| {
             list.bytes.truncate(*limit as usize);
             list
@@ -140,5 +140,5 @@ fn spoiler(mutation: Mutation) -> Option<(Lists, Spoiler)> {
         }),
         _ => return None,
     };
-    Some(spoiler)
+    Some(corruption)
 }

@@ -14,7 +14,7 @@ pub enum Bodies {
     /// As it was received.
     #[default]
     AsReceived,
-    /// Decoded. A body that the guest doesn't change goes out as it was received.
+    /// Decoded. A body that the guest doesn't change is sent as it was received.
     Decoded,
 }
 
@@ -40,7 +40,7 @@ impl Value for Bodies {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Decoding {
-    /// What happens when the guest reads a body with another coding than `gzip`, `deflate`, `br` and `zstd`, or a
+    /// What happens when the guest reads a body with a coding other than `gzip`, `deflate`, `br` and `zstd`, or a
     /// partial response (206).
     pub undecodable: Undecodable,
     /// Whether a coded response that the guest has changed is compressed again for clients that accept it.

@@ -42,10 +42,10 @@ pub struct GuestLimits {
     pub deadline: Time,
     /// How long one phase may take, including all waiting.
     pub total: Time,
-    /// How long a message may take that is sent while the guest writes it (`stream`), from its head to its end. `total`
+    /// How long a message that is sent while the guest writes it (`stream`) may take, from its head to its end. `total`
     /// doesn't apply to it.
     pub stream_total: Time,
-    /// How long an upstream that has responded may keep a guest waiting that still writes the request (`stream =
+    /// How long an upstream that has responded may keep waiting a guest that is still writing the request (`stream =
     /// "request"`). After that, it counts as not reading the rest, which is discarded. The upstream may be waiting for
     /// the client to read the response, which is sent only after the request.
     pub stream_stall: Time,

@@ -32,7 +32,7 @@ pub struct Guest {
     pub path: Located<GuestSource>,
     /// SHA-256 of the file, as printed by `sha256sum`. A file with a different hash is rejected.
     pub sha256: Option<Located<String>>,
-    /// What `get_config` returns to the guest: a string is passed as it is, a table as JSON. If not set, nothing.
+    /// What `get_config` returns to the guest: a string is passed as it is, a table as JSON. If not set, it is empty.
     pub config: Option<Located<GuestConfig>>,
     /// File whose content `get_config` returns to the guest.
     pub config_file: Option<Located<PathBuf>>,
@@ -58,9 +58,9 @@ pub struct Guest {
     /// can't be changed after that; what it writes is sent at once, and `read_body` returns as soon as there is a byte.
     /// "request" is the same for requests: the first byte that the guest writes in `handle_request` sends method, URI
     /// and headers to the upstream. An instance is pinned to the message until it ends, for up to
-    /// `limits.stream_total`: that many more instances, with their memory, are in use as there are streams. A failure
-    /// of the guest breaks off a message that has begun, also with `on_failure = "open"`. The guest must declare that
-    /// it can stream, by a custom section `http-wasm-stream`, unless `allow` has "undeclared-stream".
+    /// `limits.stream_total`, so each stream needs an instance with its memory. A failure of the guest breaks off a
+    /// message that has begun, even with `on_failure = "open"`. The guest must declare that it can stream, with a
+    /// custom section `http-wasm-stream`, unless `allow` has "undeclared-stream".
     pub stream: Stream,
     /// Whether new instances start from a snapshot of an initialised one.
     pub snapshot: Snapshot,

@@ -80,7 +80,7 @@ pub enum Backtraces {
     Lines,
     /// Functions, and offsets in the guest's file.
     Functions,
-    /// There are none.
+    /// Nothing.
     Off,
 }
 
@@ -109,9 +109,9 @@ pub enum Snapshot {
     /// Each instance is initialised separately.
     #[default]
     Off,
-    /// They do, if the guest drew no random numbers while it was initialised.
+    /// They do, if the guest drew no random numbers during initialisation.
     On,
-    /// They do, and all instances share any random numbers that the guest drew while it was initialised.
+    /// They do, and all instances share any random numbers that the guest drew during initialisation.
     SharedSeed,
 }
 

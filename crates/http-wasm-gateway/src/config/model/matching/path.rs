@@ -163,7 +163,7 @@ fn comparable(path: &str) -> Result<(), String> {
     }
     match normal(path) {
         Some(normal) if normal == path => Ok(()),
-        Some(normal) => Err(format!("paths are matched in normal form, in which this is {normal:?}")),
+        Some(normal) => Err(format!("paths are matched in normal form, which is {normal:?} here")),
         None => Err("it climbs above the root".to_owned()),
     }
 }

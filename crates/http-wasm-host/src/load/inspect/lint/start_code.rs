@@ -119,7 +119,7 @@ impl StartCode {
         match &self.uncalled {
             Some(uncalled) if silent => {
                 let what = format!(
-                    "{NOTHING}, and `{}`, which looks like its start-up, is never called",
+                    "{NOTHING}, and `{}`, which looks like its start-up code, is never called",
                     uncalled.name
                 );
                 verdict.refusals.push(self.warning(what));
@@ -203,7 +203,7 @@ impl Toolchain {
     fn help(self) -> &'static str {
         match self {
             Self::Rust => {
-                "`main` runs only in a program for WASI: build one (`src/main.rs`, not a `cdylib`) with \
+                "`main` runs only in WASI programs: build one (`src/main.rs`, not a `cdylib`) with \
                  `--target wasm32-wasip1`, or move the code of `main` into a function `#[unsafe(no_mangle)] \
                  pub extern \"C\" fn _initialize()`"
             }

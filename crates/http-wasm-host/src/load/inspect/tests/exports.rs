@@ -86,7 +86,7 @@ fn guests_of_other_platforms_are_recognised_by_their_exports() {
         ("__guest_call", "waPC"),
     ] {
         let guest = format!(r#"(module (memory (export "memory") 1) (func (export "{export}")))"#);
-        assert_one_fault(&guest, &[&format!("while `{export}` is exported"), part]);
+        assert_one_fault(&guest, &[&format!("but `{export}` is exported"), part]);
     }
 }
 
@@ -95,7 +95,7 @@ fn a_memory_exported_under_another_name_is_mentioned() {
     let guest = EXPORTS.replace("\"memory\"", "\"mem\"");
     assert_one_fault(
         &format!("(module {guest})"),
-        &["while a memory is exported as `mem`", "under the name `memory`"],
+        &["but a memory is exported as `mem`", "under the name `memory`"],
     );
 }
 

@@ -123,7 +123,7 @@ fn the_likely_cause_of_a_foreign_import_is_reported() {
         ("wasi_ephemeral_nn", "load", "WASI proposal"),
         ("wasm:js-string", "length", "JavaScript's string built-ins"),
         ("a", "b", "Emscripten's minified names"),
-        ("asm2wasm", "f64-rem", "old Emscripten"),
+        ("asm2wasm", "f64-rem", "an old version of Emscripten"),
         ("fastly_http_req", "body_downstream_get", "Fastly Compute"),
         ("spin_http", "handle-http-request", "Spin"),
         ("fermyon:spin/http", "send", "Spin"),

@@ -1,4 +1,4 @@
-//! An exchange that has been played.
+//! The result of an exchange.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use http_wasm_tower::Error;
 use super::entry::Entry;
 use super::seen::{SeenRequest, SeenResponse};
 
-/// The result of an exchange.
-pub(crate) struct Played {
+/// What happened in an exchange, and how it ended.
+pub(crate) struct ExchangeResult {
     pub(crate) entries: Vec<Entry>,
     /// The request as the next handler got it, if it was called.
     pub(crate) request: Option<SeenRequest>,

@@ -1,4 +1,4 @@
-//! Plays an exchange: passes a request through the guest to the next handler, and the response back.
+//! Runs an exchange: passes a request through the guest to the next handler, and the response back.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +12,9 @@ use tracing_subscriber::filter::LevelFilter;
 use super::entry::EntryKind;
 use super::next::Next;
 use super::notes;
-use super::played::Played;
 use super::recorder::Recorder;
 use super::request::SampleRequest;
+use super::result::ExchangeResult;
 use super::seen::{SeenRequest, SeenResponse};
 use crate::args::GuestSpec;
 use crate::failure::{Failure, plain};
@@ -27,14 +27,14 @@ pub(crate) const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4A
 const CLEAN_UP: Duration = Duration::from_secs(5);
 
 /// A loaded guest whose exchanges are recorded.
-pub(crate) struct Player {
+pub(crate) struct Runner {
     guest: Guest,
     chain: Chain,
     recorder: Recorder,
     runtime: Runtime,
 }
 
-impl Player {
+impl Runner {
     /// Loads the guest. Lines that it logs at `level` and above are recorded.
     ///
     /// # Errors
@@ -63,9 +63,9 @@ impl Player {
     }
 
     /// Passes a request from `client` through the guest to `next`. The result includes what was recorded before.
-    pub(crate) fn play(&self, request: &SampleRequest, client: SocketAddr, next: &Next) -> Played {
+    pub(crate) fn run(&self, request: &SampleRequest, client: SocketAddr, next: &Next) -> ExchangeResult {
         let seen = Arc::new(Mutex::new(None));
-        let mut played = self.runtime.block_on(async {
+        let mut result = self.runtime.block_on(async {
             let (keep, recorder, next) = (seen.clone(), self.recorder.clone(), next.clone());
             let handler = async move |request: Request<Body>| {
                 recorder.add(EntryKind::Next, None);
@@ -81,22 +81,28 @@ impl Player {
                 Ok(mut response) => {
                     let error = response.extensions_mut().remove::<Arc<Error>>();
                     let response = Some(SeenResponse::of(response).await);
-                    Played { entries: Vec::new(), request: None, response, next_error: None, error }
+                    ExchangeResult { entries: Vec::new(), request: None, response, next_error: None, error }
                 }
                 Err(error) => {
                     self.wait_for_clean_up().await;
                     let next_error = Some(error.to_string());
-                    Played { entries: Vec::new(), request: None, response: None, next_error, error: None }
+                    ExchangeResult {
+                        entries: Vec::new(),
+                        request: None,
+                        response: None,
+                        next_error,
+                        error: None,
+                    }
                 }
             }
         });
-        if let Some(error) = played.error.as_mut().and_then(Arc::get_mut) {
+        if let Some(error) = result.error.as_mut().and_then(Arc::get_mut) {
             error.locate();
         }
-        played.request = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        played.entries = self.recorder.take();
-        notes::add(&mut played);
-        played
+        result.request = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        result.entries = self.recorder.take();
+        notes::add(&mut result);
+        result
     }
 
     /// If the next handler fails, the guest's clean-up call runs off the request path.
