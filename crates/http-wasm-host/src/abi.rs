@@ -46,7 +46,7 @@ pub enum Access {
     ReadsBody,
 }
 
-/// A function that guests import from `http_handler`.
+/// A function that guests import from `http_handler`. [`FUNCTIONS`] lists all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Function {

@@ -20,7 +20,8 @@ pub enum Bodies {
 
 crate::choices! { Bodies { AsReceived = "as-received", Decoded = "decoded" } }
 
-/// Settings of a guest whose [`Bodies`] are decoded.
+/// Settings of a guest whose bodies are [decoded](Bodies::Decoded), for
+/// [`GuestBuilder::decoding`](crate::GuestBuilder::decoding).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Decoding {
     /// What happens when the guest reads a body that can't be decoded. [`Undecodable::Refuse`] by default.
@@ -74,7 +75,7 @@ pub enum Stream {
     Response,
     /// Requests, by the same rules. The first byte that the guest writes in `handle_request` makes method, URI and
     /// headers final, and the next handler is called: [`Outcome::Streams`](crate::Outcome::Streams). If that has
-    /// responded and takes no more of the body (see [`stream_stall`](crate::Limits::stream_stall)), `read_body` gives
+    /// responded and takes no more of the body (see [`stream_stall`](crate::Limits::stream_stall)), `read_body` returns
     /// the end of the body, and what the guest writes is discarded. A response that the guest writes in
     /// `handle_response` is sent when that returns.
     Request,

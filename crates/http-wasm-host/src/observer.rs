@@ -57,7 +57,7 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (guest, call);
     }
 
-    /// An instance was created and started, or failed to start.
+    /// An instance was created and started, or failed to start. `took` includes its start-up.
     fn created(&self, guest: &str, took: Duration, error: Option<&Error>) {
         let _ = (guest, took, error);
     }

@@ -38,9 +38,9 @@ pub trait Answers: Send + 'static {
 pub struct ReplayedCall<'a> {
     /// The module that it is imported from: `http_handler` or `wasi_snapshot_preview1`.
     pub module: &'a str,
-    /// Its name.
+    /// The name of the imported function.
     pub function: &'a str,
-    /// Its arguments.
+    /// The arguments, each extended to 64 bits.
     pub args: &'a [u64],
     /// The guest's memory.
     pub memory: &'a mut [u8],

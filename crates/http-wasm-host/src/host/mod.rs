@@ -24,8 +24,8 @@ use crate::error::{BoxError, Refused};
 use crate::message::body_budget::BodyAccount;
 use crate::message::{Fields, Frame, HeaderChange, Outgoing};
 
-/// What guests run on: a [`LocalHost`] that can be sent to another thread. It is implemented for every [`LocalHost`]
-/// that is [`Send`].
+/// A server's exchange as guests access it: a [`LocalHost`] that can be sent to another thread. It is implemented for
+/// every [`LocalHost`] that is [`Send`].
 ///
 /// To run guests on a host that is bound to its server's thread, wrap it in [`Detachable`].
 pub trait Host: LocalHost + Send {}

@@ -19,7 +19,8 @@ use self::lines::Lines;
 use self::offsets::Offsets;
 pub(crate) use self::offsets::Shift;
 
-/// What the backtraces of a guest contain.
+/// What the backtraces of a guest's failures contain, for
+/// [`GuestBuilder::backtraces`](crate::GuestBuilder::backtraces).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Backtraces {
     /// Functions, and source lines if the module contains debug information (DWARF). That information is kept in

@@ -1,5 +1,5 @@
-//! Redacts a JSON field in event streams and JSON requests and responses while they are sent: the value of each field of
-//! that name, if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
+//! Redacts a JSON field in event streams and JSON requests and responses while they are sent: the value of each field
+//! of that name, if it is a string, becomes "***". The configuration is the field's name, "ssn" by default.
 //!
 //! A body can be split anywhere: a few bytes of state are kept from one piece to the next. So each piece is passed
 //! on at once.
@@ -15,8 +15,8 @@ unsafe extern "C" {
     fn write_body(kind: u32, body: *const u8, len: usize);
 }
 
-/// Declares support for hosts that send writes while the guest runs: heads aren't changed here, and reads may return less
-/// than requested.
+/// Declares support for hosts that send writes while the guest runs: heads aren't changed here, and reads may return
+/// less than requested.
 #[unsafe(link_section = "http-wasm-stream")]
 #[used]
 static DECLARES_STREAM: [u8; 1] = *b"1";

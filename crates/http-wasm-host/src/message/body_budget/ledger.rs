@@ -31,9 +31,9 @@ pub struct BodyMemory {
     pub held: usize,
     /// The limit in bytes; `usize::MAX` if there is none.
     pub limit: usize,
-    /// Requests that were rejected because there was no room.
+    /// Requests that were rejected so far because there was no room.
     pub refused: u64,
-    /// Requests that were evicted in favour of others, because they made no progress or were younger.
+    /// Requests that were evicted so far in favour of others, because they made no progress or were younger.
     pub evicted: u64,
 }
 
