@@ -175,6 +175,23 @@ fn a_client_that_goes_away_aborts_the_request() {
 }
 
 #[test]
+fn after_an_upstream_that_breaks_off_the_guest_reads_the_end_and_handles_the_error_of_envoy() {
+    let marks = flips("")
+        .on_request("(drop (call $enable_features (i32.const 2)))", &[])
+        .on_response("(call $set_header_value (i32.const 1) {} {})", &["x-handled", "yes"]);
+    with_versions(&marks, "", |runtime, envoy, upstream, http2| {
+        runtime.block_on(async {
+            let (mut upload, mut response, asked) = open(envoy, upstream, http2).await;
+            drop(asked);
+            // Nothing more comes from the client.
+            let failed = response.rest().await.unwrap_err();
+            assert!(failed.contains("503") && failed.contains("x-handled"), "{failed}");
+            upload.send(b"too late").await;
+        });
+    });
+}
+
+#[test]
 fn a_guest_that_returns_before_the_end_of_the_request_replaces_all_of_it() {
     with_versions(&writes_then("that is all", "", &[]), "", |runtime, envoy, upstream, http2| {
         runtime.block_on(async {
