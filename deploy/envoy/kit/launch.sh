@@ -4,7 +4,8 @@
 #   http-wasm tck run --launch "deploy/envoy/kit/launch.sh module {listen} {backend} {guest} {config}"
 #
 # Instead of "module", "ext-proc" runs the guest in an external processor, and "stream" runs a guest that streams in the
-# module. ENVOY is Envoy's program, HTTP_WASM the command, MODULE the directory with libhttp_wasm_envoy.so.
+# module. ENVOY is Envoy's program, HTTP_WASM the command, MODULE the directory with libhttp_wasm_envoy.so. STREAMS is
+# what the guest streams: "both", unless it is set, or "response", for Envoy 1.38.
 set -euo pipefail
 how=$1 listen=$2 backend=${3#http://} guest=$4 config=$5
 # Next to the guest, so that the kit removes it.
@@ -25,7 +26,7 @@ clusters=$(cluster backend "$backend" "$trailers")
 settings=
 case $how in
 module | stream)
-  [ "$how" = module ] || settings=', "stream": "response"'
+  [ "$how" = module ] || settings=", \"stream\": \"${STREAMS:-both}\""
   filter='"@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
     "dynamic_module_config": {"name": "http_wasm_envoy", "do_not_close": true}, "filter_name": "kit",
     "filter_config": {"@type": "type.googleapis.com/google.protobuf.Struct",

@@ -11,7 +11,7 @@ for how in module ext-proc; do
   exceptions=$(sed -nE "s/^(both|$how) +([^ ]+) .*/\\2/p" exceptions)
   streams=()
   [ "$how" = module ] &&
-    streams=(--streams response --launch-stream "./launch.sh stream {listen} {backend} {guest} {config}")
+    streams=(--streams "${STREAMS:-both}" --launch-stream "./launch.sh stream {listen} {backend} {guest} {config}")
   for version in 1.1 2; do
     "$HTTP_WASM" tck run --http "$version" --launch "./launch.sh $how {listen} {backend} {guest} {config}" \
       "${streams[@]}" >"$results" ||
