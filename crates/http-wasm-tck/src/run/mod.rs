@@ -83,7 +83,7 @@ fn skipped(case: &Case, options: &Options) -> Option<String> {
     if let Some(streams) = case.streams()
         && !options.streams.includes(streams)
     {
-        return Some(format!("needs a host that streams {streams}"));
+        return Some(format!("needs a host that streams {streams}; see --streams"));
     }
     if options.has(&case.host) {
         return None;
