@@ -70,7 +70,8 @@ impl Outbound {
         Poll::Pending
     }
 
-    /// Returns the next frame. A guest that is writing a response runs on this thread until it has used up a time slice.
+    /// Returns the next frame. A guest that is writing a response runs on this thread until it has used up a time
+    /// slice.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         if let Place::Here(host) = &mut self.place {
             begin_slice();

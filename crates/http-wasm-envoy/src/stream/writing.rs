@@ -56,7 +56,8 @@ impl Stream {
                 };
                 if is_left {
                     tracing::info!(
-                        "an upstream responds with more than {} MiB before a guest has written the request; the request fails",
+                        "an upstream responds with more than {} MiB before a guest has written the request; the \
+                         request fails",
                         MAX_HELD >> 20
                     );
                     self.reply.replace(Some(Reply::failed()));
