@@ -4,9 +4,15 @@
 # PyPI).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-tools=$(mktemp -d)
-trap 'rm -rf "$tools"' EXIT
-python3 -m pip install --quiet --target "$tools/python" ziglang==0.15.1
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+# Always in the same place: if the linker's path changes, Cargo builds everything again.
+tools=$target/envoy-linker
+zig=ziglang==0.15.1
+if [ ! -e "$tools/$zig" ]; then
+  rm -rf "$tools"
+  python3 -m pip install --quiet --target "$tools/python" "$zig"
+  touch "$tools/$zig"
+fi
 cat >"$tools/cc" <<EOF
 #!/usr/bin/env bash
 # rustc passes its own target and requires libgcc_s; zig has its own unwinder.
@@ -23,7 +29,7 @@ chmod +x "$tools/cc"
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER="$tools/cc"
 # Cargo drops LTO for a crate that is also a Rust library, so only the cdylib is built.
 cargo rustc --profile dist --package http-wasm-envoy --lib --crate-type cdylib --target x86_64-unknown-linux-gnu
-module=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/dist/libhttp_wasm_envoy.so
+module=$target/x86_64-unknown-linux-gnu/dist/libhttp_wasm_envoy.so
 strip --strip-unneeded "$module"
 if readelf -d "$module" | grep NEEDED | grep -v 'libc\.\|libm\.\|libpthread\.\|libdl\.\|ld-linux'; then
   echo "the module needs another library than glibc's" >&2
