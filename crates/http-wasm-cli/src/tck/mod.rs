@@ -133,7 +133,7 @@ fn list(filter: Option<String>) -> Result<(), Failure> {
 }
 
 fn print(line: &str) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{line}").map_err(|error| cannot_write("stdout", &error))
+    writeln!(io::stdout().lock(), "{line}").map_err(|error| cannot_write("to stdout", &error))
 }
 
 fn cannot_write(what: &str, error: &io::Error) -> Failure {
