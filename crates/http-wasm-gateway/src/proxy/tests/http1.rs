@@ -209,6 +209,20 @@ async fn a_connection_is_closed_if_the_upstream_answers_early_and_stops_reading(
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upload_ends_if_the_upstream_answers_early_and_closes_the_connection() {
+    let upstreams = Upstreams::new(Upstream::default());
+    let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
+    let response = send(&upstreams.proxy, "POST", boxed(body));
+    let mut io = upstreams.accept().await;
+    head(&mut io).await;
+    answer(&mut io, OK).await;
+    assert_eq!(status(response).await, 200);
+    drop(io);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(soon(sender.send_data("more".into())).await.is_err(), "the body is dropped without a write");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upload_may_finish_after_the_response_and_the_connection_is_reused() {
     let upstreams = Upstreams::new(Upstream { idle_timeout: Time::seconds(5), ..Upstream::default() });
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
