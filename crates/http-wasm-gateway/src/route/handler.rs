@@ -122,8 +122,11 @@ impl Handler {
             // Boxed, so that the future of a request that isn't inspected is no larger.
             return Box::pin(self.inspect(&**inspector, inbound, record.as_ref(), abandoned)).await;
         }
-        let guests = self.through_guests(inbound, record.as_ref(), abandoned, None);
-        with_guest_log(record.as_ref(), guests).await
+        if let Some(traced) = record.as_ref().filter(|record| record.is_traced()) {
+            let guests = self.through_guests(inbound, record.as_ref(), abandoned, None);
+            return Box::pin(with_guest_log(traced, guests)).await;
+        }
+        self.through_guests(inbound, record.as_ref(), abandoned, None).await
     }
 
     async fn inspect(
@@ -136,7 +139,10 @@ impl Handler {
         let inspection = Inspection::begin(inspector, inbound.client.addr);
         inspection.request(Side::Client, &mut inbound.request);
         let guests = self.through_guests(inbound, record, abandoned, Some(&inspection));
-        let mut response = inspection.scope(with_guest_log(record, guests)).await;
+        let mut response = match record.filter(|record| record.is_traced()) {
+            Some(traced) => inspection.scope(with_guest_log(traced, guests)).await,
+            None => inspection.scope(guests).await,
+        };
         inspection.response(Side::Client, &mut response);
         response
     }

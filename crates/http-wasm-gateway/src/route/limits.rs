@@ -67,10 +67,9 @@ impl RouteLimits {
             },
         };
         inbound.queue_timeout = self.concurrency.as_ref().map(|concurrency| concurrency.queue_timeout);
-        let response = handler.respond(inbound, abandoned);
         let response = match self.timeout {
-            None => response.await,
-            Some(limit) => match tokio::time::timeout(limit, response).await {
+            None => handler.respond(inbound, abandoned).await,
+            Some(limit) => match tokio::time::timeout(limit, handler.respond(inbound, abandoned)).await {
                 Ok(response) => response,
                 Err(_) => return plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n"),
             },

@@ -119,6 +119,6 @@ impl Budget {
 }
 
 fn spend(left: &mut usize, amount: usize, what: &'static str, limit: usize) -> Result<(), Reason> {
-    *left = left.checked_sub(amount).ok_or(Reason::Limit { what, limit })?;
+    *left = left.checked_sub(amount).ok_or_else(|| Reason::Limit { what, limit })?;
     Ok(())
 }

@@ -18,7 +18,7 @@ pub(crate) fn split<'a, T: HasMemory>(
     let memory = match caller.data().memory() {
         Some(memory) => memory,
         // A start function runs before the host has a handle to the instance.
-        None => caller.get_export("memory").and_then(Extern::into_memory).ok_or(Reason::NoMemory)?,
+        None => caller.get_export("memory").and_then(Extern::into_memory).ok_or_else(|| Reason::NoMemory)?,
     };
     Ok(memory.data_and_store_mut(caller))
 }

@@ -35,7 +35,7 @@ pub(crate) struct State<H: Host> {
 impl<H: Host> State<H> {
     #[inline]
     pub(crate) fn exchange(&mut self) -> Result<&mut Exchange<H>, Reason> {
-        self.exchange.as_mut().ok_or(Reason::NoRequest)
+        self.exchange.as_mut().ok_or_else(|| Reason::NoRequest)
     }
 
     /// Converts the error of a failed call into the guest.
@@ -87,7 +87,7 @@ impl<H: Host> State<H> {
 
     #[inline]
     pub(crate) fn exchange_and_suspension(&mut self) -> Result<(&mut Exchange<H>, &Suspension), Reason> {
-        Ok((self.exchange.as_mut().ok_or(Reason::NoRequest)?, &self.suspension))
+        Ok((self.exchange.as_mut().ok_or_else(|| Reason::NoRequest)?, &self.suspension))
     }
 }
 

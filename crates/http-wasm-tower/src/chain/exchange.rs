@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use http_wasm_host::{Body, BoxError};
+use http_wasm_host::{Body, BoxError, HttpHost};
 use pin_project_lite::pin_project;
 
 use super::forward::{Forwarded, GuestCall, Remaining, Waiting, Writing};
@@ -136,29 +136,24 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
                             return Poll::Ready(Err(error));
                         }
                     };
-                    let Some(mut part) = this.passed.pop() else {
-                        return Poll::Ready(Ok(response.map(Body::new)));
-                    };
-                    part.host_mut().set_response(response);
-                    part.handle_response(this.failures)
+                    this.passed.respond(response, this.failures)
                 }
                 StateProj::Answered { response } => {
                     let response = response.take().expect("polled after it was done");
-                    let Some(mut part) = this.passed.pop() else { return Poll::Ready(Ok(response)) };
-                    part.host_mut().set_response(response);
-                    part.handle_response(this.failures)
+                    this.passed.respond(response, this.failures)
                 }
                 StateProj::Responding { guest } => {
                     let (responded, observer) = ready!(guest.poll(cx));
                     this.state.set(State::Answered { response: None });
-                    Ok(this.failures.settle(responded, observer))
+                    let host = this.failures.settle(responded, observer);
+                    this.passed.resume(host, this.failures).map(HttpHost::into_response)
                 }
                 StateProj::Streaming { streamed } => {
                     return streamed.poll_with(cx, this.passed, this.failures, call);
                 }
             };
-            match handled.and_then(|host| this.passed.resume(host, this.failures)) {
-                Ok(host) => return Poll::Ready(Ok(host.into_response())),
+            match handled {
+                Ok(response) => return Poll::Ready(Ok(response)),
                 Err((guest, observer)) => {
                     this.state.set(State::Responding { guest: GuestCall::new(guest, observer) });
                 }

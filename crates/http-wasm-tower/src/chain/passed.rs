@@ -1,8 +1,10 @@
 //! The guests that have let a request pass, and the responses that stand in for guests that fail.
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
-use http_wasm_host::{Body, Error, Handled, HttpHost, Outcome, Pinned, Progress};
+use http_body::Body as HttpBody;
+use http_wasm_host::{Body, BoxError, Error, Handled, HttpHost, Outcome, Pinned, Progress};
 
 use super::observer::GuestObserver;
 use super::writing::WritingGuest;
@@ -185,12 +187,17 @@ impl<G: GuestObserver> PassedGuests<G> {
     ///
     /// # Errors
     /// A guest that waits for something.
-    pub(super) fn respond(
+    #[inline]
+    pub(super) fn respond<R>(
         &mut self,
-        response: Response<Body>,
+        response: Response<R>,
         failures: &Failures,
-    ) -> Result<Response<Body>, (Progress<Responded>, G)> {
-        let Some(mut part) = self.pop() else { return Ok(response) };
+    ) -> Result<Response<Body>, (Progress<Responded>, G)>
+    where
+        R: HttpBody<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
+    {
+        let Some(mut part) = self.pop() else { return Ok(response.map(Body::new)) };
         part.host_mut().set_response(response);
         let host = part.handle_response(failures)?;
         Ok(self.resume(host, failures)?.into_response())

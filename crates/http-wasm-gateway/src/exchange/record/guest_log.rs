@@ -16,15 +16,15 @@ use crate::inspect::with_current;
 
 tokio::task_local! {
     /// The request whose guest is running.
-    static CURRENT: Option<Arc<RequestRecord>>;
+    static CURRENT: Arc<RequestRecord>;
 }
 
-/// Runs guests, and records what they log with this request, if its trace is sent.
+/// Runs guests, and records what they log with this request.
 pub(crate) fn with_guest_log<F: Future>(
-    record: Option<&Arc<RequestRecord>>,
+    record: &Arc<RequestRecord>,
     guests: F,
 ) -> impl Future<Output = F::Output> {
-    CURRENT.scope(record.filter(|record| record.is_traced()).cloned(), guests)
+    CURRENT.scope(record.clone(), guests)
 }
 
 /// A layer for the process's subscriber that adds guest logs to the traces of their requests, and gives them to an
@@ -43,9 +43,8 @@ impl<S: Subscriber> Layer<S> for GuestLogLayer {
             event.record(&mut fields);
             exchange.line(fields.stream.as_deref(), &fields.message);
         });
-        // There is none outside of requests.
+        // There is none outside of requests whose trace is sent.
         let _ = CURRENT.try_with(|record| {
-            let Some(record) = record else { return };
             let mut fields = Fields::default();
             event.record(&mut fields);
             record.add_message(GuestMessage {

@@ -97,7 +97,7 @@ impl RequestRecord {
     }
 
     /// Whether its trace is sent.
-    pub(super) fn is_traced(&self) -> bool {
+    pub(crate) fn is_traced(&self) -> bool {
         self.trace.as_ref().is_some_and(TraceContext::is_sampled)
     }
 

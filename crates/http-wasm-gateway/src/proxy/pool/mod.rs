@@ -63,8 +63,9 @@ impl Pool {
             let idle = if sending.fresh { None } else { shared.http1().take() };
             let connection = match idle {
                 Some(connection) => connection,
-                // The server may choose the other version on the new connection.
-                None => match self.connect_http1(sending.http1).await {
+                // The server may choose the other version on the new connection. Boxed, as connecting is rare, and
+                // would make the future of every request larger.
+                None => match Box::pin(self.connect_http1(sending.http1)).await {
                     Ok(Some(connection)) => connection,
                     Ok(None) => continue,
                     Err(error) => return Err(SendError::new(SendErrorKind::of_connect(&*error), error)),

@@ -85,10 +85,6 @@ impl HttpHost {
         let mut parts = spare();
         parts.version = request.version();
         parts.source_addr = source_addr;
-        parts.folds_underscores = false;
-        parts.sheddable = false;
-        parts.trace_id = 0;
-        parts.informational = None;
         // It is empty. Setting the body afterwards lets the compiler copy the head straight to its place.
         if let slot @ None = &mut parts.request {
             let (head, body) = request.into_parts();
@@ -157,9 +153,6 @@ impl HttpHost {
         parts.version = self.0.request.as_ref().map_or(self.0.version, Request::version);
         parts.source_addr = self.0.source_addr;
         parts.folds_underscores = self.0.folds_underscores;
-        parts.sheddable = false;
-        parts.trace_id = 0;
-        parts.informational = None;
         std::mem::swap(&mut parts.request, &mut self.0.request);
         let request = parts.request.get_or_insert_default();
         self.0.method.clone_from(request.method());

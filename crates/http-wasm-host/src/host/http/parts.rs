@@ -28,6 +28,19 @@ pub(super) struct Parts {
     pub(super) informational: Option<Arc<dyn Inform>>,
 }
 
+impl Parts {
+    /// Drops the messages, and resets what is not set for each request.
+    #[inline]
+    fn clear(&mut self) {
+        self.request = None;
+        self.response = None;
+        self.informational = None;
+        self.folds_underscores = false;
+        self.sheddable = false;
+        self.trace_id = 0;
+    }
+}
+
 /// The parts of a host that this thread gets back once this is dropped, which is after the response has been moved
 /// straight to its destination.
 pub(super) struct RecycledParts(pub(super) Option<Box<Parts>>);
@@ -43,9 +56,7 @@ impl Drop for RecycledParts {
     #[inline]
     fn drop(&mut self) {
         if let Some(parts) = &mut self.0 {
-            parts.request = None;
-            parts.response = None;
-            parts.informational = None;
+            parts.clear();
         }
         let parts = self.0.take();
         // A thread that ends keeps nothing.

@@ -64,5 +64,5 @@ pub(super) fn write_streamed<H: Host>(
 }
 
 fn decode(kind: u32) -> Result<BodyKind, Reason> {
-    BodyKind::from_abi(kind).ok_or(Reason::UnknownKind { argument: "body kind", value: kind })
+    BodyKind::from_abi(kind).ok_or_else(|| Reason::UnknownKind { argument: "body kind", value: kind })
 }

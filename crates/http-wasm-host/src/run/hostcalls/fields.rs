@@ -114,7 +114,7 @@ fn change<'m, H: Host>(
 }
 
 fn decode(kind: u32) -> Result<HeaderKind, Reason> {
-    HeaderKind::from_abi(kind).ok_or(Reason::UnknownKind { argument: "header kind", value: kind })
+    HeaderKind::from_abi(kind).ok_or_else(|| Reason::UnknownKind { argument: "header kind", value: kind })
 }
 
 /// The exchange, once the fields of `kind` have arrived, or the guest can't wait for them.

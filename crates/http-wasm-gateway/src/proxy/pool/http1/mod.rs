@@ -48,7 +48,7 @@ pub(super) async fn send(
                 let idle = shared.http1().take();
                 let other = match idle {
                     Some(other) => other,
-                    None => open(shared).await?,
+                    None => Box::pin(open(shared)).await?,
                 };
                 let mut closed = std::mem::replace(&mut busy.connection, other);
                 busy.connection.take_over(&mut closed, method);
