@@ -13,7 +13,7 @@ use crate::exchange::Exchange;
 use crate::ffi::{BodyPart, Map};
 use crate::filter::Filter;
 use crate::heads;
-use crate::outbound::Outbound;
+use crate::sending::SendingBody;
 use crate::wake::StreamWaker;
 use crate::watermarks::Pace;
 
@@ -40,7 +40,7 @@ pub(crate) enum Stage {
     /// The message is held while guests handle it.
     Working,
     /// The message is sent with the body that guests have produced.
-    Sending(Outbound),
+    Sending(SendingBody),
     /// The message was replaced by a response and isn't sent.
     Answered,
 }
@@ -170,7 +170,7 @@ impl Direction {
         };
         self.stage = match is_as_it_came {
             true => Stage::Passing,
-            false => Stage::Sending(Outbound::new(self.kind, body, writing)),
+            false => Stage::Sending(SendingBody::new(self.kind, body, writing)),
         };
     }
 

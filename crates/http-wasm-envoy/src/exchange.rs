@@ -327,7 +327,7 @@ async fn replaced(
 
 /// Waits until a guest has written a complete response, since Envoy only accepts complete responses of guests.
 async fn whole(mut memory: Box<InMemoryHost>) -> Result<Box<InMemoryHost>, Failure> {
-    let mut outbound = Outbound::new(BodyKind::Response, take_body(&mut memory.response), None);
+    let mut outbound = Outbound::new(BodyKind::Response, take_body(&mut memory.response));
     let mut body = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| outbound.poll_frame(cx)).await {
         if let Frame::Data(bytes) = frame.map_err(Failure::Streamed)? {

@@ -22,6 +22,7 @@ mod process;
 mod proto;
 mod reply;
 mod route_count;
+mod sending;
 mod stacks;
 mod stats;
 mod stream;

@@ -28,15 +28,15 @@ struct Writer {
     /// Its place in the chain.
     index: usize,
     started: Instant,
-    place: Place,
+    placement: Placement,
 }
 
-enum Place {
-    Here(RequestStream<Host>),
+enum Placement {
+    OnWorker(RequestStream<Host>),
     /// The guest is on a thread for long computations until it waits or has decided.
-    Elsewhere(CallHandle<(RequestStream<Host>, Option<Decision>)>),
+    OnThread(CallHandle<(RequestStream<Host>, Option<Decision>)>),
     /// The guest has decided, or is being moved.
-    Nowhere,
+    Taken,
 }
 
 type Decision = Result<Outcome<Host>, Error>;
@@ -58,7 +58,7 @@ impl Writers {
         started: Instant,
         stream: RequestStream<Host>,
     ) {
-        self.list.borrow_mut().push(Writer { guest, index, started, place: Place::Here(stream) });
+        self.list.borrow_mut().push(Writer { guest, index, started, placement: Placement::OnWorker(stream) });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -66,8 +66,8 @@ impl Writers {
     }
 
     /// Whether all of them are on this thread.
-    pub(crate) fn are_here(&self) -> bool {
-        self.list.borrow().iter().all(|writer| matches!(writer.place, Place::Here(_)))
+    pub(crate) fn are_on_worker(&self) -> bool {
+        self.list.borrow().iter().all(|writer| matches!(writer.placement, Placement::OnWorker(_)))
     }
 
     /// Notes that there is a response.
@@ -105,37 +105,37 @@ impl Writers {
 impl Writer {
     fn poll(&mut self, has_response: bool, cx: &mut Context<'_>) -> Poll<Result<Outcome<Host>, Failure>> {
         loop {
-            match &mut self.place {
-                Place::Here(stream) => {
+            match &mut self.placement {
+                Placement::OnWorker(stream) => {
                     if has_response {
                         stream.answered();
                     }
                     begin_slice();
                     if let Poll::Ready(decision) = Pin::new(stream).poll(cx) {
-                        self.place = Place::Nowhere;
+                        self.placement = Placement::Taken;
                         return Poll::Ready(decision.map_err(Failure::Guest));
                     }
                     if !has_overrun() {
                         return Poll::Pending;
                     }
-                    self.leave();
+                    self.move_to_thread();
                 }
-                Place::Elsewhere(running) => match ready!(Pin::new(running).poll(cx)) {
-                    Some((stream, None)) => self.place = Place::Here(stream),
+                Placement::OnThread(running) => match ready!(Pin::new(running).poll(cx)) {
+                    Some((stream, None)) => self.placement = Placement::OnWorker(stream),
                     Some((_ended, Some(decision))) => {
-                        self.place = Place::Nowhere;
+                        self.placement = Placement::Taken;
                         return Poll::Ready(decision.map_err(Failure::Guest));
                     }
                     None => return Poll::Ready(Err(Failure::Panicked)),
                 },
-                Place::Nowhere => return Poll::Ready(Err(Failure::Busy)),
+                Placement::Taken => return Poll::Ready(Err(Failure::Busy)),
             }
         }
     }
 
     /// Moves the guest to the threads for long computations, unless they already have too many calls.
-    fn leave(&mut self) {
-        let Place::Here(mut stream) = replace(&mut self.place, Place::Nowhere) else { return };
+    fn move_to_thread(&mut self) {
+        let Placement::OnWorker(mut stream) = replace(&mut self.placement, Placement::Taken) else { return };
         let running = async move {
             let decision = poll_fn(|cx| {
                 begin_slice();
@@ -150,7 +150,7 @@ impl Writer {
             (stream, decision)
         };
         if let Some(running) = process().threads.run(running) {
-            self.place = Place::Elsewhere(running);
+            self.placement = Placement::OnThread(running);
         }
     }
 }

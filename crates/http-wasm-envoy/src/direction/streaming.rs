@@ -93,7 +93,7 @@ impl Direction {
         let written = self.held();
         let is_due = match &self.stage {
             _ if is_idle => written > 0,
-            Stage::Sending(body) if body.is_here() => written >= MAX_HELD,
+            Stage::Sending(body) if body.is_on_worker() => written >= MAX_HELD,
             _ => written >= FLUSH_BYTES,
         };
         if !self.is_held || !is_due {
