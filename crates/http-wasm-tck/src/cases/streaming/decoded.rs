@@ -1,6 +1,6 @@
 //! Messages with a content coding that are sent while the guest, which doesn't see the coding, is writing them.
 
-use super::{PAUSE_MS, PIECE, SLOW, WHILE};
+use super::shared::{PAUSE_MS, PIECE, SLOW, WHILE};
 use crate::backend::Reply;
 use crate::case::{Case, Check, Exchange, Plan, Streams};
 use crate::cases::shared::{BUFFER_REQUEST, BUFFER_RESPONSE};
@@ -15,7 +15,7 @@ pub(super) fn cases(cases: &mut Vec<Case>) {
 }
 
 fn one(id: &str, streams: Streams, says: &str, exchange: Exchange) -> Case {
-    super::case(&format!("decoded/{id}"), streams, says, Plan::InTurn(vec![exchange]))
+    super::shared::case(&format!("decoded/{id}"), streams, says, Plan::InTurn(vec![exchange]))
         .streaming(streams, true)
 }
 

@@ -1,6 +1,6 @@
 //! Responses that are sent while the guest is writing them. The rules are in `docs/streaming.md`.
 
-use super::{PAUSE_MS, PIECE, SLOW, WHILE};
+use super::shared::{PAUSE_MS, PIECE, SLOW, WHILE};
 use crate::backend::Reply;
 use crate::case::{Case, Check, Exchange, Http, Plan, Streams};
 use crate::cases::shared::BUFFER_RESPONSE;
@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn case(id: &str, says: impl Into<String>, plan: Plan) -> Case {
-    super::case(id, Streams::Response, says, plan)
+    super::shared::case(id, Streams::Response, says, plan)
 }
 
 fn one(id: &str, says: impl Into<String>, exchange: Exchange) -> Case {
