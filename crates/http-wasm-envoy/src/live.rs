@@ -294,19 +294,23 @@ impl LocalHost for Live {
         self.memory.set_body(message, body);
     }
 
-    fn split_response(&mut self) -> Option<Self> {
-        self.save_request();
-        let location = std::mem::replace(&mut self.response, HeadLocation::Memory);
-        if location == HeadLocation::Envoy {
-            self.copy_response();
+    fn split(&mut self, message: BodyKind) -> Option<Self> {
+        let mut locations = (HeadLocation::Memory, HeadLocation::Memory);
+        match message {
+            BodyKind::Request => {
+                locations.0 = self.request;
+                self.save_request();
+            }
+            BodyKind::Response => {
+                self.save_request();
+                locations.1 = std::mem::replace(&mut self.response, HeadLocation::Memory);
+                if locations.1 == HeadLocation::Envoy {
+                    self.copy_response();
+                }
+            }
         }
-        let memory = Box::new(self.memory.split_response()?);
-        Some(Self { link: self.link.clone(), request: HeadLocation::Memory, response: location, memory })
-    }
-    fn split_request(&mut self) -> Option<Self> {
-        let location = self.request;
-        self.save_request();
-        let memory = Box::new(self.memory.split_request()?);
-        Some(Self { link: self.link.clone(), request: location, response: HeadLocation::Memory, memory })
+        let (request, response) = locations;
+        let memory = Box::new(self.memory.split(message)?);
+        Some(Self { link: self.link.clone(), request, response, memory })
     }
 }

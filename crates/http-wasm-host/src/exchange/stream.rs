@@ -152,11 +152,7 @@ impl<H: Host> Exchange<H> {
         };
         let mut outgoing = Outgoing { rest: Rest::Streamed(body), ..Outgoing::default() };
         let rest = frame_streamed(self, kind, &mut outgoing, background);
-        let split = match kind {
-            BodyKind::Request => self.host.split_request(),
-            BodyKind::Response => self.host.split_response(),
-        };
-        let Some(mut host) = split else {
+        let Some(mut host) = self.host.split(kind) else {
             return Err(Reason::Internal("this server can't send a message while it is being written"));
         };
         host.set_body(kind, outgoing);

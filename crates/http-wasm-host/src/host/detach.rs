@@ -254,22 +254,12 @@ impl<L: Detach> LocalHost for Detachable<L> {
         either!(mut self.set_body(message, body))
     }
 
-    /// From then on, the guest works on copies, since it runs on the thread that sends the response.
-    fn split_response(&mut self) -> Option<Self> {
+    /// From then on, the guest works on copies: it runs on the thread that sends the response, or apart from the
+    /// receiver of the request.
+    fn split(&mut self, message: BodyKind) -> Option<Self> {
         let split = match &mut self.0 {
-            State::Attached(live) => Self::new(live.get_mut().split_response()?),
-            State::Detached(copy) => Self::detached(copy.split_response()?),
-            State::Taken => unreachable!("{NOT_TAKEN}"),
-        };
-        self.detach();
-        Some(split)
-    }
-
-    /// The same for a request: its receiver is polled separately.
-    fn split_request(&mut self) -> Option<Self> {
-        let split = match &mut self.0 {
-            State::Attached(live) => Self::new(live.get_mut().split_request()?),
-            State::Detached(copy) => Self::detached(copy.split_request()?),
+            State::Attached(live) => Self::new(live.get_mut().split(message)?),
+            State::Detached(copy) => Self::detached(copy.split(message)?),
             State::Taken => unreachable!("{NOT_TAKEN}"),
         };
         self.detach();

@@ -391,29 +391,21 @@ impl LocalHost for InMemoryHost {
         self.message_mut(message).content.get_or_insert_default().rework(body);
     }
 
-    fn split_response(&mut self) -> Option<Self> {
-        Some(Self {
+    fn split(&mut self, message: BodyKind) -> Option<Self> {
+        let mut split = Self {
             method: self.method.clone(),
             uri: self.uri.clone(),
             protocol_version: self.protocol_version,
             source_addr: self.source_addr,
             request: Message::default(),
             status: self.status,
-            informational: std::mem::take(&mut self.informational),
-            response: Message { headers: self.response.headers.clone(), content: None },
-        })
-    }
-
-    fn split_request(&mut self) -> Option<Self> {
-        Some(Self {
-            method: self.method.clone(),
-            uri: self.uri.clone(),
-            protocol_version: self.protocol_version,
-            source_addr: self.source_addr,
-            request: Message { headers: self.request.headers.clone(), content: None },
-            status: self.status,
             informational: Vec::new(),
             response: Message::default(),
-        })
+        };
+        split.message_mut(message).headers = self.message_mut(message).headers.clone();
+        if message == BodyKind::Response {
+            split.informational = std::mem::take(&mut self.informational);
+        }
+        Some(split)
     }
 }

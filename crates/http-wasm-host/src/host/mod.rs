@@ -330,28 +330,22 @@ pub trait LocalHost: 'static {
     /// is sent: [`Outgoing::decode`](crate::Outgoing::decode) and [`Outgoing::encode`](crate::Outgoing::encode).
     fn set_body(&mut self, message: BodyKind, body: Outgoing);
 
-    /// Splits off the response, for a guest that [streams](crate::Stream) and begins to write it: returns a host that
-    /// has its head, and gets its body with the next call of [`set_body`](Self::set_body), as [`Rest::Streamed`]. What
-    /// remains here is a copy of the head for the guest to read, and the unread rest of the body.
+    /// Splits off a message, for a guest that [streams](crate::Stream) and begins to write it: returns a host that has
+    /// its head, and gets its body with the next call of [`set_body`](Self::set_body), as [`Rest::Streamed`]. What
+    /// remains here is a copy of the head for the guest to read, and the unread rest of the body. From a request's
+    /// host, that of [`Outcome::Streams`](crate::Outcome::Streams), the next handler gets the request.
+    ///
+    /// Returns `None` if the server can't send such a message while it is being written, which is the default.
     ///
     /// *write_body* of such a guest: the head is final with the first byte, and what is written is sent as it is
     /// written.
     ///
     /// [`Rest::Streamed`]: crate::Rest::Streamed
-    fn split_response(&mut self) -> Option<Self>
+    fn split(&mut self, message: BodyKind) -> Option<Self>
     where
         Self: Sized,
     {
-        None
-    }
-
-    /// Splits off the request, for a guest that [streams](crate::Stream) and begins to write it, like
-    /// [`split_response`](Self::split_response). The returned host is that of
-    /// [`Outcome::Streams`](crate::Outcome::Streams), from which the next handler gets the request.
-    fn split_request(&mut self) -> Option<Self>
-    where
-        Self: Sized,
-    {
+        let _ = message;
         None
     }
 

@@ -33,6 +33,6 @@ pub enum Rest {
     /// It is read and discarded with [`Discard::poll_trailers`] to get its trailers, which follow.
     Discarded(Box<Discard>),
     /// It is dropped, and what follows is written by a guest while it is sent, trailers included. Only a host that can
-    /// [split its response](crate::LocalHost::split_response) gets it.
+    /// [split](crate::LocalHost::split) gets it.
     Streamed(Streamed),
 }

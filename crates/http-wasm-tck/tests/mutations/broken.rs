@@ -335,13 +335,8 @@ impl<H: Host> LocalHost for Broken<H> {
         self.inner.is_sheddable()
     }
 
-    fn split_response(&mut self) -> Option<Self> {
-        let inner = self.inner.split_response()?;
-        Some(self.part(inner))
-    }
-
-    fn split_request(&mut self) -> Option<Self> {
-        let inner = self.inner.split_request()?;
+    fn split(&mut self, message: BodyKind) -> Option<Self> {
+        let inner = self.inner.split(message)?;
         Some(self.part(inner))
     }
 

@@ -223,40 +223,43 @@ impl LocalHost for HttpHost {
         }
     }
 
-    fn split_response(&mut self) -> Option<Self> {
+    fn split(&mut self, message: BodyKind) -> Option<Self> {
+        let mut split = self.without_messages();
+        match message {
+            BodyKind::Request => split.0.request = Some(self.split_request()),
+            BodyKind::Response => split.0.response = Some(self.split_response()),
+        }
+        Some(split)
+    }
+}
+
+impl HttpHost {
+    fn split_request(&mut self) -> Request<Body> {
+        let copy = head_of(self.request_mut());
+        let mut request = std::mem::replace(self.request_mut(), copy);
+        *self.request_mut().body_mut() = std::mem::take(request.body_mut());
+        request.extensions_mut().insert(StreamedRequest(()));
+        request
+    }
+
+    fn split_response(&mut self) -> Response<Body> {
         let (head, body) = std::mem::take(self.response_mut()).into_parts();
         let rest = self.response_mut();
         *rest.status_mut() = head.status;
         *rest.version_mut() = head.version;
         *rest.headers_mut() = head.headers.clone();
         *rest.body_mut() = body;
-        let mut split = self.split();
-        split.0.response = Some(Response::from_parts(head, Body::empty()));
-        Some(split)
+        Response::from_parts(head, Body::empty())
     }
 
-    fn split_request(&mut self) -> Option<Self> {
-        let copy = head_of(self.request_mut());
-        let mut request = std::mem::replace(self.request_mut(), copy);
-        *self.request_mut().body_mut() = std::mem::take(request.body_mut());
-        request.extensions_mut().insert(StreamedRequest(()));
-        let mut split = self.split();
-        split.0.request = Some(request);
-        Some(split)
-    }
-}
-
-impl HttpHost {
     /// A host for one message of this one.
-    fn split(&self) -> Self {
+    fn without_messages(&self) -> Self {
         let mut parts = spare();
         parts.method = self.0.request.as_ref().map_or(&self.0.method, Request::method).clone();
         parts.version = self.0.version;
         parts.source_addr = self.0.source_addr;
         parts.folds_underscores = self.0.folds_underscores;
         parts.sheddable = self.0.sheddable;
-        parts.trace_id = 0;
-        parts.informational = None;
         Self(parts)
     }
 
