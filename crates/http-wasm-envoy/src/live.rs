@@ -295,21 +295,15 @@ impl LocalHost for Live {
     }
 
     fn split(&mut self, message: BodyKind) -> Option<Self> {
-        let mut locations = (HeadLocation::Memory, HeadLocation::Memory);
+        let (mut request, mut response) = (HeadLocation::Memory, HeadLocation::Memory);
         match message {
-            BodyKind::Request => {
-                locations.0 = self.request;
-                self.save_request();
-            }
-            BodyKind::Response => {
-                self.save_request();
-                locations.1 = std::mem::replace(&mut self.response, HeadLocation::Memory);
-                if locations.1 == HeadLocation::Envoy {
-                    self.copy_response();
-                }
-            }
+            BodyKind::Request => request = self.request,
+            BodyKind::Response => response = std::mem::replace(&mut self.response, HeadLocation::Memory),
         }
-        let (request, response) = locations;
+        self.save_request();
+        if response == HeadLocation::Envoy {
+            self.copy_response();
+        }
         let memory = Box::new(self.memory.split(message)?);
         Some(Self { link: self.link.clone(), request, response, memory })
     }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use http_wasm_host::{BodyKind, Message};
 
@@ -18,6 +19,8 @@ pub(crate) struct SendingBody {
     is_busy: bool,
 }
 
+/// How long a guest that streams writes in one hook before the worker's other streams get their turn.
+pub(crate) const WRITES_AT_ONCE: Duration = Duration::from_millis(4);
 /// How many times guests that write a request for each other are polled at once.
 const TURNS: usize = 64;
 
@@ -31,6 +34,7 @@ impl SendingBody {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>, waker: &StreamWaker) -> Poll<Next> {
         self.is_busy = false;
         let Some(writing) = &self.writing else { return self.body.poll_frame(cx) };
+        let began = Instant::now();
         for _ in 0..TURNS {
             if let frame @ Poll::Ready(_) = self.body.poll_frame(cx) {
                 return frame;
@@ -43,6 +47,9 @@ impl SendingBody {
             }
             if !waker.take() {
                 return Poll::Pending;
+            }
+            if began.elapsed() >= WRITES_AT_ONCE {
+                break;
             }
         }
         self.is_busy = true;

@@ -136,6 +136,8 @@ impl Stream {
         drop(response);
         if waits {
             exchange.writers.answered();
+            // Polls them, so that a write that already waits is timed.
+            self.waker.schedule(|| self.filter().scheduler());
         }
         let task = exchange::responded(exchange, message);
         self.response_task.replace(Some(task));
@@ -310,7 +312,9 @@ impl Stream {
             // The client gets the response of the guest that has ended the request like this, if that is the reason.
             self.is_cut.set(true);
             self.stop_request();
-            if error.is::<TooMuch>() {
+            // If all guests have passed it on, nothing else responds to a request that the upstream never gets whole.
+            let is_passed_on = self.request_task.borrow().is_none() && self.reply.borrow().is_none();
+            if is_passed_on || error.is::<TooMuch>() {
                 self.reply.replace(Some(Reply::failed()));
             }
             return;

@@ -3,20 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_wasm_host::{BodyKind, BoxError, Feed, Frame};
 
 use super::{Direction, Hook, MAX_HELD, Stage};
 use crate::filter::Filter;
+use crate::sending::WRITES_AT_ONCE;
 use crate::wake::StreamWaker;
 
 /// The number of bytes after which the writes of a guest that streams are sent while it computes on another thread.
 /// Each time, Envoy receives one more piece, which is hardly larger.
 const FLUSH_BYTES: usize = 1 << 20;
-/// How long a guest that streams writes in one hook before the worker's other streams get their turn.
-const WRITES_AT_ONCE: Duration = Duration::from_millis(4);
 
 /// The result of [`Direction::send_on`].
 pub(crate) enum SendResult {
@@ -151,6 +150,11 @@ impl Direction {
     /// The number of bytes written by guests that Envoy doesn't have yet.
     pub(super) fn held(&self) -> usize {
         self.out.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether guests are suspended until some of what they have written of a request is sent.
+    pub(crate) fn is_full(&self) -> bool {
+        self.streams && !self.ended && !self.discards && self.held() >= MAX_HELD
     }
 
     /// Takes the available part of the guests' body. A guest that is still writing it runs during this call.

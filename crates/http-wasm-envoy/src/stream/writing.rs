@@ -73,7 +73,14 @@ impl Stream {
         let exchange = self.exchange.borrow().clone();
         let Some(exchange) = exchange else { return };
         let is_over = self.request_task.borrow().is_none() && self.reply.borrow().is_none();
-        if !exchange.is_writing.get() || !is_over || self.request.borrow().has_unsent() {
+        if !exchange.is_writing.get() || !is_over {
+            return;
+        }
+        if self.request.borrow().is_full() {
+            // The guest has returned although its last write hasn't been taken: the upstream counts as not reading.
+            self.stop_request();
+        }
+        if self.request.borrow().has_unsent() {
             return;
         }
         exchange.is_writing.set(false);

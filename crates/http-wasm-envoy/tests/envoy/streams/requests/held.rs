@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use super::super::flipped;
 use super::super::limits::resident;
 use super::{COMPUTE, STREAM, capable, flips, open, with_versions};
-use crate::support::{LiveUpstream, Settings, Upstream};
+use crate::support::{LiveUpstream, Receiver, Settings, Upstream, Wat};
 
 /// The length of a long body.
 const MIB: usize = 96;
@@ -70,6 +70,60 @@ fn a_response_that_is_too_long_to_wait_fails_the_request() {
             sends.await.unwrap();
         });
     });
+}
+
+#[test]
+fn a_guest_whose_write_waits_too_long_after_the_response_counts_as_not_read() {
+    let much = Wat::new().on_request(
+        "(local $left i32) (drop (call $read_body (i32.const 0) (i32.const 8192) (i32.const 64)))
+         (local.set $left (i32.const 600))
+         (loop $more (call $write_body (i32.const 0) (i32.const 65536) (i32.const 65536))
+           (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+         (drop (call $read_all (i32.const 0)))",
+        &[],
+    );
+    with_versions(&much, r#", "limits": {"stream_stall": "200ms"}"#, |runtime, envoy, upstream, http2| {
+        runtime.block_on(async {
+            let (mut upload, mut response) = Receiver::post(envoy.addr, "/", http2).await;
+            upload.send(b"piece").await;
+            let asked = upstream.request().await;
+            // By then, the guest has written as much as is held.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let (_body, mut live) = asked.respond(&[]).await;
+            live.send(b"early").await;
+            // Neither side sends more.
+            assert_eq!(response.read(5).await, b"early");
+            live.end(&[]).await;
+            assert_eq!(response.rest().await, Ok((Vec::new(), Vec::new())));
+        });
+    });
+}
+
+#[test]
+fn a_request_whose_awaited_trailers_do_not_come_in_time_fails() {
+    let replaces = Wat::new()
+        .on_request("(call $set_header_value (i32.const 0) {} {})", &["content-type", "application/grpc"])
+        .on_request(
+            "(drop (call $read_body (i32.const 0) (i32.const 65536) (i32.const 65536)))
+             (call $write_body (i32.const 0) {})",
+            &["that is all"],
+        );
+    with_versions(
+        &replaces,
+        r#", "limits": {"replay_bytes": "1 KiB"}"#,
+        |runtime, envoy, upstream, http2| {
+            runtime.block_on(async {
+                let (mut upload, mut response) = Receiver::post(envoy.addr, "/", http2).await;
+                upload.send(b"original").await;
+                let mut asked = upstream.request().await;
+                assert_eq!(asked.body.read(11).await, b"that is all");
+                upload.send(&[b'x'; 2048]).await;
+                let failed = response.rest().await.unwrap_err();
+                assert!(failed.contains("500"), "{failed}");
+                assert!(asked.body.rest().await.is_err(), "it ended as if it were whole");
+            });
+        },
+    );
 }
 
 #[test]
