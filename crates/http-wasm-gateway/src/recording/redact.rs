@@ -130,6 +130,11 @@ impl Secrets {
         for pair in pairs(har).filter(|pair| self.is_secret(pair.name.as_bytes())) {
             words.add_header(pair.name.as_bytes(), pair.value.as_bytes());
         }
+        if self.is_secret(b"host") {
+            // HTTP/2 requests don't have the header.
+            let urls = har.log.entries.iter().filter_map(|entry| split_url(&entry.request.url));
+            urls.for_each(|(_, host, _)| words.add_header(b"host", host.as_bytes()));
+        }
         let Some(recorded) = &har.log.recorded else { return };
         for event in recorded.guests.iter().flat_map(|guest| &guest.events) {
             if let Event::Call(call) = event
@@ -336,12 +341,11 @@ impl Redactor<'_> {
 
     /// A URL has the value of `host`.
     fn url(&self, url: &mut String) {
-        let Some((scheme, rest)) = url.split_once("://") else { return self.string(url) };
-        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let Some((scheme, host, path)) = split_url(url) else { return self.string(url) };
         let (mut host, mut path) = (host.to_owned(), path.to_owned());
         self.value("host", &mut host);
         self.string(&mut path);
-        *url = format!("{scheme}://{host}{path}");
+        *url = format!("{scheme}{host}{path}");
     }
 
     fn content(&self, content: &mut HarContent) {
@@ -434,6 +438,13 @@ impl Redactor<'_> {
         }
         masked
     }
+}
+
+/// The scheme of a URL with `://`, the host with its port, and the rest.
+fn split_url(url: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = url.split_at(url.find("://")? + 3);
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    Some((scheme, host, path))
 }
 
 fn set(data: &mut Data, masked: Vec<u8>) -> bool {

@@ -157,6 +157,21 @@ fn members_that_repeat_a_secret_header_are_replaced_like_it() {
 }
 
 #[test]
+fn a_secret_host_of_an_http_2_request_is_replaced_wherever_it_appears() {
+    let har = serde_json::json!({ "log": { "entries": [{
+        "request": { "method": "GET", "url": "https://tenant-47110815.example/path", "headers": [] },
+        "response": { "status": 302, "headers": [
+            { "name": "x-login", "value": "https://tenant-47110815.example/login" },
+        ] },
+    }] } });
+    let mut har = Har::read(har.to_string().as_bytes()).unwrap();
+    let settings = config::Record { redact_headers: vec!["host".to_owned().into()], ..Default::default() };
+    Secrets::new(&settings, &[]).redact(&mut har, &[], [7; 32]);
+    let text = serde_json::to_string(&har).unwrap();
+    assert!(!text.contains("tenant-47110815"), "{text}");
+}
+
+#[test]
 fn the_parts_of_a_secret_are_replaced_where_it_is_cut_off() {
     let whole = call("get_header_values", &["x-api-key"], &["s3cr3t-t0ken-1\0"]);
     let har = redacted("", &[], &[], vec![whole, call("log", &["s3cr3t-t0ke", "key s3cr3t-t0ken-"], &[])]);
