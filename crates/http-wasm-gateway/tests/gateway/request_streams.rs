@@ -297,9 +297,12 @@ async fn an_upstream_that_answers_and_closes_ends_the_request_for_the_guest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_answers_and_closes_ends_the_request_even_if_the_client_sends_nothing() {
-    for response in
-        ["413 Too Large\r\nContent-Length: 5\r\n\r\nlarge", "413 Too Large\r\nContent-Length: 0\r\n\r\n"]
-    {
+    for response in [
+        "413 Too Large\r\nContent-Length: 5\r\n\r\nlarge",
+        "413 Too Large\r\nContent-Length: 0\r\n\r\n",
+        "413 Too Large\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nlarge\r\n0\r\n\r\n",
+        "413 Too Large\r\nConnection: close\r\n\r\nlarge",
+    ] {
         let listener = bind().await;
         let server = serve("stream = 'request'", "1", &listener).await;
         let mut client = begin(&server, "1").await;

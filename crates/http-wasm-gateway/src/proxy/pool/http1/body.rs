@@ -41,7 +41,8 @@ impl ResponseBody {
         } else if connection.has_sent() || connection.has_switched() {
             Driver::Connection(Box::new(busy))
         } else {
-            let (to, frames) = mpsc::channel(1);
+            // A frame, and room to see the end after it: only then is it noticed that the upstream closes.
+            let (to, frames) = mpsc::channel(2);
             tokio::spawn(busy.pump(to));
             Driver::Task(frames)
         };
