@@ -4,7 +4,7 @@
 //! front of it responds. If the client's permits were released at once, it could start call after call.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http_wasm_tower::AbandonedCall;
 
@@ -15,8 +15,32 @@ pub(crate) struct Abandoned {
     call: OnceLock<AbandonedCall>,
     /// More of them, if several guests were writing the request.
     others: Mutex<Vec<AbandonedCall>>,
-    /// A guest continues to run while its response is sent.
-    streams: OnceLock<()>,
+    /// Present if a guest continues to run while its response is sent.
+    streams: OnceLock<StreamCalls>,
+}
+
+/// The calls of guests that were writing a response, and that continue after it was dropped.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StreamCalls(Arc<Mutex<Vec<AbandonedCall>>>);
+
+impl StreamCalls {
+    /// Called when `call` continues.
+    pub(crate) fn add(&self, call: AbandonedCall) {
+        self.calls().push(call);
+    }
+
+    /// Lets the calls, if there are any, hold what this returns until they end.
+    pub(crate) fn hold<T: Send + Sync + 'static>(&self, held: impl FnOnce() -> T) {
+        let calls = self.calls();
+        if !calls.is_empty() {
+            let held = Arc::new(held());
+            calls.iter().for_each(|call| call.hold(held.clone()));
+        }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Vec<AbandonedCall>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Abandoned {
@@ -28,13 +52,13 @@ impl Abandoned {
     }
 
     /// A guest has started to write a response, and continues to run while that is sent.
-    pub(crate) fn streams(&self) {
-        let _ = self.streams.set(());
+    pub(crate) fn streams(&self) -> StreamCalls {
+        self.streams.get_or_init(StreamCalls::default).clone()
     }
 
-    /// Whether one does.
-    pub(crate) fn is_streaming(&self) -> bool {
-        self.streams.get().is_some()
+    /// If one does, the calls that continue when the response is dropped.
+    pub(crate) fn stream_calls(&self) -> Option<&StreamCalls> {
+        self.streams.get()
     }
 
     /// A permit of the request. When the result is dropped, the calls hold it.

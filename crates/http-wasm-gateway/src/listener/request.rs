@@ -21,7 +21,9 @@ use super::{check, date};
 use crate::body::{BoxBody, BoxError, Hook, Hooked, PolledFrame, boxed, empty};
 use crate::config::ClientLimits;
 use crate::connection_options::remove_nominated;
-use crate::exchange::{Abandoned, Answer, Client, ClientSide, Inbound, Interims, Refused};
+use crate::exchange::{
+    Abandoned, Answer, Client, ClientSide, Inbound, Interims, Refused, Share, StreamCalls,
+};
 use crate::framing::RequestInfo;
 
 /// What the requests of one connection share.
@@ -118,7 +120,8 @@ impl<A: Answer> Requests<A> {
         // HTTP/2 streams have their own timers.
         let transfer = (version < Version::HTTP_2)
             .then(|| TransferTimeout::new(stalled, self.limits.min_response_rate.map(|rate| rate.0)));
-        let hook = SendingHook { in_flight: Some(in_flight), transfer, given: 0, upload, stalled };
+        let calls = abandoned.stream_calls().cloned();
+        let hook = SendingHook { in_flight: Some(in_flight), calls, transfer, given: 0, upload, stalled };
         Ok(response.map(|body| Hooked { body, hook }))
     }
 
@@ -208,6 +211,8 @@ where
 {
     /// Present until this is dropped.
     in_flight: Option<InFlight>,
+    /// The calls of guests that were writing the response, and that continue after the body was dropped.
+    calls: Option<StreamCalls>,
     /// How fast the client must take the response, if there is a minimum rate.
     transfer: Option<TransferTimeout>,
     /// The number of bytes that were passed on and that the client hasn't taken yet.
@@ -233,6 +238,10 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     fn drop(&mut self) {
+        // The body has been dropped already.
+        if let Some((calls, in_flight)) = self.calls.take().zip(self.in_flight.as_ref()) {
+            calls.hold(|| in_flight.another().hold());
+        }
         if let Some((upload, in_flight)) = self.upload.take().zip(self.in_flight.take()) {
             in_flight.set_client_deadline(None);
             upload.finish(in_flight, self.stalled);

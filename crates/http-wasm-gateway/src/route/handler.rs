@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::Response;
 use http_wasm_tower::{
-    AbandonedCall, Chain, ChainObserver, Error, Guest, GuestObserver, Inform, ResponseStream,
+    AbandonedCall, Chain, ChainObserver, Error, Guest, GuestObserver, Inform, ResponseStream, StreamEnd,
 };
 
 use super::answer::Answer;
@@ -280,8 +280,15 @@ impl GuestObserver for ObservedGuest<'_> {
     }
 
     fn streams(self, stream: ResponseStream) {
-        self.abandoned.streams();
-        self.timer.streams(stream);
+        let (timed, calls) = (self.timer.map(GuestTimer::begin_stream), self.abandoned.streams());
+        stream.on_end(move |end| {
+            if let Some(timed) = timed {
+                timed(&end);
+            }
+            if let StreamEnd::Abandoned(call) = end {
+                calls.add(call);
+            }
+        });
     }
 
     fn abandoned(self, call: AbandonedCall) {

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::handler::Handler;
 use crate::body::{BoxBody, boxed, observed};
 use crate::config;
-use crate::exchange::{Abandoned, Inbound, Share, plain_text, too_large, unavailable};
+use crate::exchange::{Abandoned, Inbound, Share, StreamCalls, plain_text, too_large, unavailable};
 
 /// The limits of one route.
 pub(super) struct RouteLimits {
@@ -74,12 +74,12 @@ impl RouteLimits {
                 Err(_) => return plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n"),
             },
         };
-        match permit {
-            Some(permit) if abandoned.is_streaming() => {
-                let held = permit.hold();
+        match permit.zip(abandoned.stream_calls()) {
+            Some((permit, calls)) => {
+                let held = HeldByResponse { permit: permit.hold(), calls: calls.clone() };
                 response.map(|body| boxed(observed(body, move |_, _| _ = &held)))
             }
-            _ => response,
+            None => response,
         }
     }
 }
@@ -116,6 +116,19 @@ impl Drop for HeldPermit {
     fn drop(&mut self) {
         self.0.running.add_permits(1);
         self.0.admitted.add_permits(1);
+    }
+}
+
+/// The permit of a response that guests are writing. The hook of the response's body has it, which is dropped after the
+/// body; the calls that continue then hold the permit.
+struct HeldByResponse {
+    permit: Arc<HeldPermit>,
+    calls: StreamCalls,
+}
+
+impl Drop for HeldByResponse {
+    fn drop(&mut self) {
+        self.calls.hold(|| self.permit.clone());
     }
 }
 

@@ -2,6 +2,7 @@
 //! versions.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::{GzDecoder, GzEncoder};
@@ -304,6 +305,38 @@ async fn a_stream_counts_towards_the_concurrency_of_its_route_until_it_ends() {
     .await
     .end("")
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_guest_computes_counts_until_that_ends_even_if_the_client_resets_it() {
+    let mut upstream = Upstream::start().await;
+    let files = Files::new();
+    // It computes after the first write.
+    let write = "(call $write_body (i32.const 1) (i32.const 0) (i32.wrap_i64 (local.get $read)))";
+    files.write("guest.wat", &REDACTS.replace(write, &format!("{write} (loop $forever (br $forever))")));
+    let settings = "limits.deadline = '3s'";
+    let config = config(settings, "concurrency = { max = 1, queue = 0 }", &upstream.url);
+    let server = Server::start_with(files, &config).await;
+    let (client, response) = get_http2(&server, &[]).await;
+    let mut events = upstream.answers("").await;
+    events.send("data: 1\n\n").await;
+    let mut response = soon(response).await.expect("a response");
+    soon(response.body_mut().data()).await.expect("data").expect("data");
+    // This resets the stream.
+    drop(response);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let second = GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    assert!(server.exchange(&second).await.starts_with("HTTP/1.1 503 "));
+    let mut client_again = server.connect().await;
+    eventually(async || {
+        client_again.send(GET).await;
+        tokio::select! {
+            events = upstream.answers("") => Some(events),
+            _ = client_again.read_until("503") => None,
+        }
+    })
+    .await;
+    drop((client, events));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http_wasm_tower::{AbandonedCall, Error, GuestObserver, ResponseStream, StreamEnd};
+use http_wasm_tower::{AbandonedCall, Error, GuestObserver, StreamEnd};
 
 use super::guest::{ABANDONED, GuestTimes};
 use super::request::RequestRecord;
@@ -40,21 +40,6 @@ impl GuestObserver for GuestTimer<'_> {
         self.record.add_guest(times);
     }
 
-    fn streams(self, stream: ResponseStream) {
-        let times = self.times(None);
-        let (record, guest, began) = (self.record.clone(), self.guest.clone(), times.began);
-        let back = self.back.unwrap_or(self.began);
-        self.record.add_guest(times);
-        stream.on_end(move |end| {
-            let failure = match end {
-                StreamEnd::Failed(error) => Some(error.kind().name()),
-                StreamEnd::Abandoned(_) => Some(ABANDONED),
-                _ => None,
-            };
-            record.end_stream(&guest, began, back.elapsed(), failure);
-        });
-    }
-
     fn abandoned(self, _: AbandonedCall) {
         let times = self.times(None);
         self.record.add_guest(GuestTimes { failure: Some(ABANDONED), ..times });
@@ -62,6 +47,22 @@ impl GuestObserver for GuestTimer<'_> {
 }
 
 impl GuestTimer<'_> {
+    /// Called when the guest goes on while its response is sent. Returns what to call when that ends.
+    pub(crate) fn begin_stream(self) -> impl FnOnce(&StreamEnd<'_>) + Send + use<> {
+        let times = self.times(None);
+        let (record, guest, began) = (self.record.clone(), self.guest.clone(), times.began);
+        let back = self.back.unwrap_or(self.began);
+        self.record.add_guest(times);
+        move |end| {
+            let failure = match end {
+                StreamEnd::Failed(error) => Some(error.kind().name()),
+                StreamEnd::Abandoned(_) => Some(ABANDONED),
+                _ => None,
+            };
+            record.end_stream(&guest, began, back.elapsed(), failure);
+        }
+    }
+
     /// Until now.
     fn times(&self, error: Option<&Error>) -> GuestTimes {
         let now = Instant::now();
