@@ -70,8 +70,8 @@ async fn upload(addr: SocketAddr, pieces: Vec<Bytes>, is_gzip: bool, is_http2: b
     }
     let request = request.body(body.boxed_unsync()).expect("a request of ours is valid");
     let response = match is_http2 {
-        true => http2(addr).await.send_request(request).await,
-        false => http1(addr).await.send_request(request).await,
+        true => soon(http2(addr).await.send_request(request)).await,
+        false => soon(http1(addr).await.send_request(request)).await,
     };
     let response = response.expect("a response");
     assert_eq!(response.status(), 200);
