@@ -188,11 +188,11 @@ pub trait LocalHost: 'static {
     /// its own, corrected if necessary.
     const SENDER_DECLARES_LENGTH: bool = false;
 
-    /// Whether the server can send a response while a guest writes it: whether it implements
-    /// [`split_response`](Self::split_response). If not, guests that [stream](crate::Stream) can't be loaded for it.
+    /// Whether the server can send a response while a guest writes it: whether [`split`](Self::split) splits responses.
+    /// If not, guests that [stream](crate::Stream) them can't be loaded for it.
     const STREAMS: bool = false;
 
-    /// The same for requests, with [`split_request`](Self::split_request).
+    /// The same for requests.
     const STREAMS_REQUESTS: bool = false;
 
     /// Copies a message's head, for a guest that [fails open](crate::OnFailure::Open).
