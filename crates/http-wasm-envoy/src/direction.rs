@@ -152,7 +152,7 @@ impl Direction {
 
     /// Continues the message with this body. `streams` is whether a guest is still writing it; `writing` is the
     /// exchange whose guests do so, if it is a request.
-    pub(crate) fn goes(
+    pub(crate) fn continue_with(
         &mut self,
         filter: &Filter,
         body: Message,

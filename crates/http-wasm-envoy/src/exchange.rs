@@ -161,7 +161,7 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = Done>>>;
 /// The outcome of a [`Task`].
 pub(crate) enum Done {
     /// The message continues, with this body.
-    Goes {
+    Continue {
         body: Message,
         /// Whether a guest is still writing it.
         streams: bool,
@@ -246,7 +246,7 @@ pub(crate) fn requested(exchange: Rc<Exchange>, message: Message) -> Task {
                 Err(failure) => return answered(&exchange, Some(Reply::of_failure(&failure))).await,
             };
         }
-        Done::Goes { body: message, streams: !exchange.writers.is_empty() }
+        Done::Continue { body: message, streams: !exchange.writers.is_empty() }
     })
 }
 
@@ -291,7 +291,7 @@ pub(crate) fn responded(exchange: Rc<Exchange>, message: Message) -> Task {
                 Err(failure) => return replaced(&exchange, pinned, Reply::of_failure(&failure)).await,
             }
         }
-        Done::Goes { body: message, streams }
+        Done::Continue { body: message, streams }
     })
 }
 

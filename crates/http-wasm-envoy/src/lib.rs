@@ -18,6 +18,7 @@ mod link;
 mod live;
 mod log;
 mod outbound;
+mod placement;
 mod process;
 mod proto;
 mod reply;

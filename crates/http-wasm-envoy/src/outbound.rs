@@ -1,27 +1,19 @@
 //! A message's body on its way from the guests to Envoy.
 
 use std::future::poll_fn;
-use std::mem::replace;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http_wasm_host::{BodyKind, BoxError, Frame, InMemoryHost, LocalHost as _, Message};
 
-use crate::compute::{CallHandle, begin_slice, has_overrun};
-use crate::process::process;
+use crate::compute::{begin_slice, has_overrun};
+use crate::placement::Placement;
 
 /// A body produced by guests. A guest that streams a response is still writing it: it runs while the body is polled.
 pub(crate) struct Outbound {
     kind: BodyKind,
-    placement: Placement,
-}
-
-enum Placement {
-    OnWorker(Box<InMemoryHost>),
-    /// The body is on a thread for long computations until there is a frame.
-    OnThread(CallHandle<(Box<InMemoryHost>, Next)>),
-    /// The body is being moved, or a call has panicked.
-    Taken,
+    /// On a thread, it runs until there is a frame.
+    placement: Placement<Box<InMemoryHost>, (Box<InMemoryHost>, Next)>,
 }
 
 /// The next frame of a body, if it hasn't ended.
@@ -47,7 +39,11 @@ impl Outbound {
             if polled.is_ready() || !has_overrun() {
                 return polled;
             }
-            self.move_to_thread();
+            let kind = self.kind;
+            self.placement.move_to_thread(|mut host| async move {
+                let next = poll_fn(|cx| host.poll_body(kind, cx)).await;
+                (host, next)
+            });
         }
         let Placement::OnThread(running) = &mut self.placement else {
             return Poll::Ready(Some(Err("too many guest calls have been computing for a long time".into())));
@@ -62,19 +58,6 @@ impl Outbound {
 
     /// Whether a guest that writes the body runs on the worker's thread.
     pub(crate) fn is_on_worker(&self) -> bool {
-        matches!(self.placement, Placement::OnWorker(_))
-    }
-
-    /// Moves the body to the threads for long computations, unless they already have too many calls.
-    fn move_to_thread(&mut self) {
-        let Placement::OnWorker(mut host) = replace(&mut self.placement, Placement::Taken) else { return };
-        let kind = self.kind;
-        let running = async move {
-            let next = poll_fn(|cx| host.poll_body(kind, cx)).await;
-            (host, next)
-        };
-        if let Some(running) = process().threads.run(running) {
-            self.placement = Placement::OnThread(running);
-        }
+        self.placement.is_on_worker()
     }
 }

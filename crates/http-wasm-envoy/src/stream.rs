@@ -345,17 +345,17 @@ impl Stream {
     fn step(&self, kind: BodyKind, at: Hook) -> bool {
         self.direction(kind).borrow_mut().take_in(self.filter(), at, &self.waker);
         self.work(kind, at);
-        let goes = self.direction(kind).borrow_mut().send(self.filter(), at, &self.waker);
+        let continues = self.direction(kind).borrow_mut().send(self.filter(), at, &self.waker);
         self.record_written();
-        let goes = goes.unwrap_or_else(|error| {
+        let continues = continues.unwrap_or_else(|error| {
             self.break_off(kind, &error);
             false
         });
         self.work_on_written(kind, at);
         if at != Hook::Scheduled {
-            self.direction(kind).borrow_mut().is_held = !goes;
+            self.direction(kind).borrow_mut().is_held = !continues;
         }
-        !self.send_reply() && goes
+        !self.send_reply() && continues
     }
 
     /// Sends the response that replaces the upstream's, if any.
@@ -400,7 +400,7 @@ impl Stream {
 
     fn done(&self, kind: BodyKind, done: Done) {
         match done {
-            Done::Goes { body: message, streams } => {
+            Done::Continue { body: message, streams } => {
                 let reselects =
                     self.exchange.borrow().as_ref().is_some_and(|exchange| exchange.behaviour.reselect_route);
                 if kind == BodyKind::Request && self.link.take_route_change() && reselects {
@@ -414,9 +414,9 @@ impl Stream {
                 if is_bodyless && direction.has_body() {
                     // HTTP/2 clients compare the length with the body, which is now empty.
                     self.filter().remove_header(Map::Response, b"content-length");
-                    direction.goes(self.filter(), Message::default(), false, None);
+                    direction.continue_with(self.filter(), Message::default(), false, None);
                 } else {
-                    direction.goes(self.filter(), message, streams, writing);
+                    direction.continue_with(self.filter(), message, streams, writing);
                 }
             }
             Done::Written if self.is_cut.get() => {

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::mem::replace;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,10 +9,11 @@ use std::time::Instant;
 
 use http_wasm_host::{Error, Outcome, RequestStream};
 
-use crate::compute::{CallHandle, begin_slice, has_overrun};
+use crate::compute::{begin_slice, has_overrun};
 use crate::failure::Failure;
 use crate::live::Host;
-use crate::process::{SharedGuest, process};
+use crate::placement::Placement;
+use crate::process::SharedGuest;
 
 /// The guests that are writing the request while it is sent, outermost first.
 #[derive(Default)]
@@ -28,15 +28,8 @@ struct Writer {
     /// Its place in the chain.
     index: usize,
     started: Instant,
-    placement: Placement,
-}
-
-enum Placement {
-    OnWorker(RequestStream<Host>),
-    /// The guest is on a thread for long computations until it waits or has decided.
-    OnThread(CallHandle<(RequestStream<Host>, Option<Decision>)>),
-    /// The guest has decided, or is being moved.
-    Taken,
+    /// On a thread, it runs until it waits or has decided.
+    placement: Placement<RequestStream<Host>, (RequestStream<Host>, Option<Decision>)>,
 }
 
 type Decision = Result<Outcome<Host>, Error>;
@@ -67,7 +60,7 @@ impl Writers {
 
     /// Whether all of them are on this thread.
     pub(crate) fn are_on_worker(&self) -> bool {
-        self.list.borrow().iter().all(|writer| matches!(writer.placement, Placement::OnWorker(_)))
+        self.list.borrow().iter().all(|writer| writer.placement.is_on_worker())
     }
 
     /// Notes that there is a response.
@@ -118,7 +111,7 @@ impl Writer {
                     if !has_overrun() {
                         return Poll::Pending;
                     }
-                    self.move_to_thread();
+                    self.placement.move_to_thread(run);
                 }
                 Placement::OnThread(running) => match ready!(Pin::new(running).poll(cx)) {
                     Some((stream, None)) => self.placement = Placement::OnWorker(stream),
@@ -132,25 +125,19 @@ impl Writer {
             }
         }
     }
+}
 
-    /// Moves the guest to the threads for long computations, unless they already have too many calls.
-    fn move_to_thread(&mut self) {
-        let Placement::OnWorker(mut stream) = replace(&mut self.placement, Placement::Taken) else { return };
-        let running = async move {
-            let decision = poll_fn(|cx| {
-                begin_slice();
-                match Pin::new(&mut stream).poll(cx) {
-                    Poll::Ready(decision) => Poll::Ready(Some(decision)),
-                    Poll::Pending if has_overrun() => Poll::Pending,
-                    // It waits.
-                    Poll::Pending => Poll::Ready(None),
-                }
-            })
-            .await;
-            (stream, decision)
-        };
-        if let Some(running) = process().threads.run(running) {
-            self.placement = Placement::OnThread(running);
+/// Runs a guest on a thread.
+async fn run(mut stream: RequestStream<Host>) -> (RequestStream<Host>, Option<Decision>) {
+    let decision = poll_fn(|cx| {
+        begin_slice();
+        match Pin::new(&mut stream).poll(cx) {
+            Poll::Ready(decision) => Poll::Ready(Some(decision)),
+            Poll::Pending if has_overrun() => Poll::Pending,
+            // It waits.
+            Poll::Pending => Poll::Ready(None),
         }
-    }
+    })
+    .await;
+    (stream, decision)
 }
