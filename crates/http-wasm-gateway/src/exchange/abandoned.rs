@@ -11,54 +11,26 @@ use http_wasm_tower::AbandonedCall;
 /// The calls of a request's guests that continue after they were abandoned.
 #[derive(Debug, Default)]
 pub(crate) struct Abandoned {
-    /// The first one.
-    call: OnceLock<AbandonedCall>,
-    /// More of them, if several guests were writing the request.
-    others: Mutex<Vec<AbandonedCall>>,
-    /// Present if a guest continues to run while its response is sent.
-    streams: OnceLock<StreamCalls>,
-}
-
-/// The calls of guests that were writing a response, and that continue after it was dropped.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct StreamCalls(Arc<Mutex<Vec<AbandonedCall>>>);
-
-impl StreamCalls {
-    /// Called when `call` continues.
-    pub(crate) fn add(&self, call: AbandonedCall) {
-        self.calls().push(call);
-    }
-
-    /// Lets the calls, if there are any, hold what this returns until they end.
-    pub(crate) fn hold<T: Send + Sync + 'static>(&self, held: impl FnOnce() -> T) {
-        let calls = self.calls();
-        if !calls.is_empty() {
-            let held = Arc::new(held());
-            calls.iter().for_each(|call| call.hold(held.clone()));
-        }
-    }
-
-    fn calls(&self) -> MutexGuard<'_, Vec<AbandonedCall>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// Present if there are any.
+    calls: OnceLock<AbandonedCalls>,
+    /// Those that continue when the response is dropped. Present if a guest continues to run while that is sent.
+    stream_calls: OnceLock<AbandonedCalls>,
 }
 
 impl Abandoned {
     /// Called when `call` continues.
     pub(crate) fn add(&self, call: AbandonedCall) {
-        if let Err(other) = self.call.set(call) {
-            self.others.lock().unwrap_or_else(PoisonError::into_inner).push(other);
-        }
+        self.calls.get_or_init(AbandonedCalls::default).add(call);
     }
 
     /// A guest has started to write a response, and continues to run while that is sent.
-    pub(crate) fn streams(&self) -> StreamCalls {
-        self.streams.get_or_init(StreamCalls::default).clone()
+    pub(crate) fn streams(&self) -> AbandonedCalls {
+        self.stream_calls.get_or_init(AbandonedCalls::default).clone()
     }
 
     /// If one does, the calls that continue when the response is dropped.
-    pub(crate) fn stream_calls(&self) -> Option<&StreamCalls> {
-        self.streams.get()
+    pub(crate) fn stream_calls(&self) -> Option<&AbandonedCalls> {
+        self.stream_calls.get()
     }
 
     /// A permit of the request. When the result is dropped, the calls hold it.
@@ -66,15 +38,35 @@ impl Abandoned {
         Shared { share: Some(share), abandoned: self }
     }
 
-    /// Whether there is such a call.
-    pub(crate) fn has_call(&self) -> bool {
-        self.call.get().is_some()
+    /// Lets the calls, if there are any, hold what this returns until they end.
+    pub(crate) fn hold<T: Send + Sync + 'static>(&self, held: impl FnOnce() -> Arc<T>) {
+        if let Some(calls) = self.calls.get() {
+            calls.hold(held);
+        }
+    }
+}
+
+/// Calls of guests that continue after they were abandoned. Cheap to clone; all clones share the list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AbandonedCalls(Arc<Mutex<Vec<AbandonedCall>>>);
+
+impl AbandonedCalls {
+    /// Called when `call` continues.
+    pub(crate) fn add(&self, call: AbandonedCall) {
+        self.list().push(call);
     }
 
-    /// Lets the calls hold this until they end.
-    fn hold(&self, held: &Arc<impl Send + Sync + 'static>) {
-        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        self.call.get().into_iter().chain(&*others).for_each(|call| call.hold(held.clone()));
+    /// Lets the calls, if there are any, hold what this returns until they end.
+    pub(crate) fn hold<T: Send + Sync + 'static>(&self, held: impl FnOnce() -> Arc<T>) {
+        let list = self.list();
+        if !list.is_empty() {
+            let held = held();
+            list.iter().for_each(|call| call.hold(held.clone()));
+        }
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<AbandonedCall>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,7 +95,7 @@ impl<T: Share> Shared<'_, T> {
     /// The permit of a request that has been answered. The calls hold it as well.
     pub(crate) fn hold(mut self) -> Arc<T::Held> {
         let held = Arc::new(self.take().hold());
-        self.abandoned.hold(&held);
+        self.abandoned.hold(|| held.clone());
         held
     }
 
@@ -122,10 +114,8 @@ impl<T: Share> Deref for Shared<'_, T> {
 
 impl<T: Share> Drop for Shared<'_, T> {
     fn drop(&mut self) {
-        if let Some(share) = self.share.take()
-            && self.abandoned.has_call()
-        {
-            self.abandoned.hold(&Arc::new(share.hold()));
+        if let Some(share) = self.share.take() {
+            self.abandoned.hold(|| Arc::new(share.hold()));
         }
     }
 }

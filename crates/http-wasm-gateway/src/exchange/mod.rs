@@ -11,7 +11,7 @@ mod refused;
 mod response;
 mod tunnel;
 
-pub(crate) use self::abandoned::{Abandoned, Share, StreamCalls};
+pub(crate) use self::abandoned::{Abandoned, AbandonedCalls, Share};
 pub(crate) use self::answer::Answer;
 pub(crate) use self::arrival::{Arrival, ListenerId};
 pub(crate) use self::client::{Client, Dropped};

@@ -22,7 +22,7 @@ use crate::body::{BoxBody, BoxError, Hook, Hooked, PolledFrame, boxed, empty};
 use crate::config::ClientLimits;
 use crate::connection_options::remove_nominated;
 use crate::exchange::{
-    Abandoned, Answer, Client, ClientSide, Inbound, Interims, Refused, Share, StreamCalls,
+    Abandoned, AbandonedCalls, Answer, Client, ClientSide, Inbound, Interims, Refused, Share,
 };
 use crate::framing::RequestInfo;
 
@@ -98,10 +98,8 @@ impl<A: Answer> Requests<A> {
         let in_flight = abandoned.share(in_flight);
         let mut response = self.answer.answer(&mut inbound, &abandoned).await;
         let in_flight = in_flight.into_inner();
-        if abandoned.has_call() {
-            // The response doesn't wait for the call, so the call counts as a request of its own.
-            drop(abandoned.share(in_flight.another()));
-        }
+        // The response doesn't wait for the calls, so they count as a request of their own.
+        abandoned.hold(|| Arc::new(in_flight.another().hold()));
         if let Some(interims) = &inbound.interims {
             interims.close();
         }
@@ -212,7 +210,7 @@ where
     /// Present until this is dropped.
     in_flight: Option<InFlight>,
     /// The calls of guests that were writing the response, and that continue after the body was dropped.
-    calls: Option<StreamCalls>,
+    calls: Option<AbandonedCalls>,
     /// How fast the client must take the response, if there is a minimum rate.
     transfer: Option<TransferTimeout>,
     /// The number of bytes that were passed on and that the client hasn't taken yet.
@@ -240,7 +238,7 @@ where
     fn drop(&mut self) {
         // The body has been dropped already.
         if let Some((calls, in_flight)) = self.calls.take().zip(self.in_flight.as_ref()) {
-            calls.hold(|| in_flight.another().hold());
+            calls.hold(|| Arc::new(in_flight.another().hold()));
         }
         if let Some((upload, in_flight)) = self.upload.take().zip(self.in_flight.take()) {
             in_flight.set_client_deadline(None);

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::handler::Handler;
 use crate::body::{BoxBody, boxed, observed};
 use crate::config;
-use crate::exchange::{Abandoned, Inbound, Share, StreamCalls, plain_text, too_large, unavailable};
+use crate::exchange::{Abandoned, AbandonedCalls, Inbound, Share, plain_text, too_large, unavailable};
 
 /// The limits of one route.
 pub(super) struct RouteLimits {
@@ -123,7 +123,7 @@ impl Drop for HeldPermit {
 /// body; the calls that continue then hold the permit.
 struct HeldByResponse {
     permit: Arc<HeldPermit>,
-    calls: StreamCalls,
+    calls: AbandonedCalls,
 }
 
 impl Drop for HeldByResponse {
