@@ -120,10 +120,11 @@ impl Proxy {
 
     pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         let upgrade = tunnel::upgrade_request(inbound);
+        let outlasts_response = inbound.request.extensions().get::<StreamedRequest>().is_some();
         prepare(inbound, self.host, upgrade.as_ref());
 
         // Upgrades only exist in HTTP/1.1, so an upstream that prefers HTTP/2 must not be able to negotiate it.
-        let (lease, mut response) = match self.exchange(upgrade.is_some(), inbound).await {
+        let (lease, mut response) = match self.exchange(upgrade.is_some(), outlasts_response, inbound).await {
             Ok(answered) => answered,
             Err(failed) => return self.answer_to(failed),
         };
@@ -149,10 +150,10 @@ impl Proxy {
     async fn exchange(
         &self,
         http1: bool,
+        outlasts_response: bool,
         inbound: &mut Inbound,
     ) -> Result<(Lease, Response<ResponseBody>), ExchangeError> {
         let (mut head, body) = inbound.take().into_parts();
-        let outlasts_response = head.extensions.remove::<StreamedRequest>().is_some();
         let idempotent = is_idempotent(&head.method);
         // HTTP/2 servers can refuse a request unprocessed, whatever its method.
         let keep = self.refusable || self.retries > 0 && idempotent;
@@ -296,10 +297,8 @@ fn is_idempotent(method: &Method) -> bool {
 fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::UpgradeRequest>) {
     let Inbound { request, client, .. } = inbound;
     let authority = request.uri().authority().cloned();
-    // Other extensions that this side of the proxy attaches to a request don't concern the upstream.
-    let streamed = request.extensions_mut().remove::<StreamedRequest>();
+    // Extensions that this side of the proxy attaches to a request don't concern the upstream.
     request.extensions_mut().clear();
-    streamed.map(|streamed| request.extensions_mut().insert(streamed));
     let received = std::mem::replace(request.version_mut(), Version::HTTP_11);
     let framing = Framing::of_request(request.method(), received, request.headers(), request.body());
 
