@@ -12,6 +12,7 @@ use http_wasm_tower::{
     AbandonedCall, Body, BoxError, Chain, Engine, Error, Guest, GuestObserver, Limits, OnFailure, Stream,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::guests::*;
 use crate::support::*;
@@ -55,7 +56,9 @@ fn streams(text: &str) -> Guest {
 }
 
 /// The requests that a handler has passed to the test, each with a channel for the response.
-type Requests = mpsc::UnboundedReceiver<(Request<Body>, oneshot::Sender<Response<Body>>)>;
+type Requests = mpsc::UnboundedReceiver<Played>;
+
+type Played = (Request<Body>, oneshot::Sender<Response<Body>>);
 
 type Called = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
@@ -329,19 +332,32 @@ impl GuestObserver for Notes {
     }
 }
 
+/// Sends a request with the body "one", which the test continues, through these guests. Returns what the observers of
+/// the guests note, the rest of the body, the call, and what the handler gets.
+async fn observed(
+    guests: Vec<Guest>,
+) -> (
+    Arc<Mutex<Vec<&'static str>>>,
+    mpsc::UnboundedSender<Result<Bytes, BoxError>>,
+    JoinHandle<Response<Body>>,
+    Played,
+) {
+    let notes = Arc::<Mutex<_>>::default();
+    let seen = Arc::clone(&notes);
+    let (feed, body) = fed();
+    feed.send(Ok(Bytes::from("one"))).unwrap();
+    let (handler, mut requests) = played();
+    let observer = move |_| Notes(Arc::clone(&seen));
+    let call = Chain::new(guests).call_observed(upload(body), None, observer, handler);
+    let response = tokio::spawn(async { call.await.unwrap() });
+    (notes, feed, response, soon(requests.recv()).await.unwrap())
+}
+
 #[tokio::test]
 async fn an_observer_learns_when_the_guest_has_written_the_request() {
     let guest = streams(&marks("!"));
     for hangs_up in [false, true] {
-        let notes = Arc::default();
-        let seen = Arc::clone(&notes);
-        let (feed, body) = fed();
-        feed.send(Ok(Bytes::from("one"))).unwrap();
-        let (handler, mut requests) = played();
-        let observer = move |_| Notes(Arc::clone(&seen));
-        let call = Chain::new([guest.clone()]).call_observed(upload(body), None, observer, handler);
-        let response = tokio::spawn(async { call.await.unwrap() });
-        let (request, respond) = soon(requests.recv()).await.unwrap();
+        let (notes, feed, response, (request, respond)) = observed(vec![guest.clone()]).await;
         let mut body = request.into_body();
         assert_eq!(next(&mut body, 4).await, "one!");
         assert!(notes.lock().unwrap().is_empty());
@@ -362,16 +378,8 @@ async fn an_observer_learns_when_the_guest_has_written_the_request() {
 #[tokio::test]
 async fn an_observer_learns_that_a_guest_in_front_has_responded() {
     let responds = marks_and("!", "(call $write_body (i32.const 1) {mine}) (i64.const 0)");
-    let guests = [streams(&responds), streams(&marks("+"))];
-    let notes = Arc::default();
-    let seen = Arc::clone(&notes);
-    let (feed, body) = fed();
-    feed.send(Ok(Bytes::from("one"))).unwrap();
-    let (handler, mut requests) = played();
-    let observer = move |_| Notes(Arc::clone(&seen));
-    let call = Chain::new(guests).call_observed(upload(body), None, observer, handler);
-    let response = tokio::spawn(async { call.await.unwrap() });
-    let (request, _respond) = soon(requests.recv()).await.unwrap();
+    let guests = vec![streams(&responds), streams(&marks("+"))];
+    let (notes, feed, response, (request, _respond)) = observed(guests).await;
     let mut body = request.into_body();
     assert_eq!(next(&mut body, 6).await, "one+!+");
     drop(feed);

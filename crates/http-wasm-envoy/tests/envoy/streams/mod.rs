@@ -107,6 +107,12 @@ async fn open_flipped(envoy: &Envoy, upstream: &mut LiveUpstream, http2: bool) -
     (live, client)
 }
 
+/// The configuration of a chain of some of these guests, given by name and settings.
+fn chain_config(guests: &[(&str, String)], chain: &str) -> String {
+    let guests: Vec<_> = guests.iter().map(|(name, guest)| format!(r#""{name}": {guest}"#)).collect();
+    format!(r#"{{"guests": {{{}}}, "chain": [{chain}]}}"#, guests.join(", "))
+}
+
 #[test]
 fn what_a_guest_writes_leaves_before_the_next_piece_arrives() {
     with_versions(&flips(""), "", |runtime, envoy, upstream, http2| {
@@ -253,8 +259,7 @@ fn guests_that_stream_and_one_that_does_not_work_in_a_chain() {
             ("mark", settings.guest("mark", &mark, "")),
             ("count", settings.guest("count", &replace, "")),
         ];
-        let guests = guests.map(|(name, guest)| format!(r#""{name}": {guest}"#)).join(", ");
-        format!(r#"{{"guests": {{{guests}}}, "chain": [{chain}]}}"#)
+        chain_config(&guests, chain)
     };
     let (both, held) = (config(r#""again", "mark", "flip""#), config(r#""count", "flip""#));
     let mut envoy = settings.route_config("/both", &both).route_config("/held", &held).start(&program);

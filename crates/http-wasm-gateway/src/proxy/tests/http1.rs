@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use http_body_util::{BodyExt as _, Channel, Full};
+use http_body_util::channel::{Channel, Sender};
+use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -33,6 +34,18 @@ async fn status(response: JoinHandle<Response<BoxBody>>) -> u16 {
     let status = response.status().as_u16();
     soon(response.into_body().collect()).await.expect("a whole body");
     status
+}
+
+/// Begins an upload, whose head has arrived at the upstream. Returns the sender of its body, the response, and the
+/// upstream's connection.
+async fn upload(
+    upstreams: &Upstreams,
+) -> (Sender<Bytes, BoxError>, JoinHandle<Response<BoxBody>>, DuplexStream) {
+    let (sender, body) = Channel::new(1);
+    let response = send(&upstreams.proxy, "POST", boxed(body));
+    let mut io = upstreams.accept().await;
+    head(&mut io).await;
+    (sender, response, io)
 }
 
 /// Reads a head.
@@ -175,10 +188,7 @@ async fn a_request_is_not_retried_if_a_new_connection_cannot_be_written_to() {
 #[tokio::test(start_paused = true)]
 async fn a_received_response_is_used_even_if_the_request_cannot_be_written_completely() {
     let upstreams = Upstreams::new(Upstream::default());
-    let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
-    let response = send(&upstreams.proxy, "POST", boxed(body));
-    let mut io = upstreams.accept().await;
-    head(&mut io).await;
+    let (mut sender, response, mut io) = upload(&upstreams).await;
     // The proxy only runs after all of this has happened.
     upstreams.fail_next_write();
     let (answered, sent) = tokio::join!(
@@ -194,13 +204,10 @@ async fn a_received_response_is_used_even_if_the_request_cannot_be_written_compl
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_closed_if_the_upstream_answers_early_and_stops_reading() {
     let upstreams = Upstreams::new(Upstream { idle_timeout: Time::seconds(5), ..Upstream::default() });
-    let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
-    let response = send(&upstreams.proxy, "POST", boxed(body));
+    let (mut sender, response, mut io) = upload(&upstreams).await;
     let upload = tokio::spawn(async move {
         while sender.send_data(Bytes::from_static(&[b'x'; 64 * 1024])).await.is_ok() {}
     });
-    let mut io = upstreams.accept().await;
-    head(&mut io).await;
     answer(&mut io, "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 4\r\n\r\nlarg").await;
     assert_eq!(status(response).await, 413);
     timeout(Duration::from_secs(6), upload).await.expect("nobody takes the rest of the upload").unwrap();
@@ -211,10 +218,7 @@ async fn a_connection_is_closed_if_the_upstream_answers_early_and_stops_reading(
 #[tokio::test(start_paused = true)]
 async fn an_upload_ends_if_the_upstream_answers_early_and_closes_the_connection() {
     let upstreams = Upstreams::new(Upstream::default());
-    let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
-    let response = send(&upstreams.proxy, "POST", boxed(body));
-    let mut io = upstreams.accept().await;
-    head(&mut io).await;
+    let (mut sender, response, mut io) = upload(&upstreams).await;
     answer(&mut io, OK).await;
     assert_eq!(status(response).await, 200);
     drop(io);
@@ -225,10 +229,7 @@ async fn an_upload_ends_if_the_upstream_answers_early_and_closes_the_connection(
 #[tokio::test(start_paused = true)]
 async fn an_upload_may_finish_after_the_response_and_the_connection_is_reused() {
     let upstreams = Upstreams::new(Upstream { idle_timeout: Time::seconds(5), ..Upstream::default() });
-    let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
-    let response = send(&upstreams.proxy, "POST", boxed(body));
-    let mut io = upstreams.accept().await;
-    head(&mut io).await;
+    let (mut sender, response, mut io) = upload(&upstreams).await;
     answer(&mut io, OK).await;
     assert_eq!(status(response).await, 200);
     let mut chunk = [0; 8];
@@ -306,10 +307,7 @@ async fn heads_over_the_limits_are_a_502_without_a_retry_or_a_recorded_failure()
 #[tokio::test(start_paused = true)]
 async fn an_unread_response_does_not_block_the_upload() {
     let upstreams = Upstreams::new(Upstream::default());
-    let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
-    let response = send(&upstreams.proxy, "POST", boxed(body));
-    let mut io = upstreams.accept().await;
-    head(&mut io).await;
+    let (mut sender, response, mut io) = upload(&upstreams).await;
     answer(&mut io, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe").await;
     let response = soon(response).await.unwrap();
     let mut chunk = [0; 8];

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::{flip, flipped, with_versions_of};
+use super::{chain_config, flip, flipped, with_versions_of};
 use crate::support::{
     Envoy, Live, LiveRequest, LiveUpstream, Receiver, Settings, Upstream, Wat, can_stream_requests, exchange,
     program, programs, request,
@@ -50,6 +50,14 @@ async fn open(envoy: &Envoy, upstream: &mut LiveUpstream, http2: bool) -> (Live,
     let mut asked = upstream.request().await;
     assert_eq!(asked.body.read(4).await, b"GOOD");
     (upload, response, asked)
+}
+
+/// The rest of the request and its end arrive at the upstream, whose empty response reaches the client.
+async fn completes(mut asked: LiveRequest, mut response: Receiver, rest: &[u8]) {
+    assert_eq!(asked.body.rest().await, Ok((rest.to_vec(), Vec::new())));
+    let (_, mut live) = asked.respond(&[]).await;
+    live.end(&[]).await;
+    assert_eq!(response.rest().await, Ok((Vec::new(), Vec::new())));
 }
 
 #[test]
@@ -195,7 +203,7 @@ fn after_an_upstream_that_breaks_off_the_guest_reads_the_end_and_handles_the_err
 fn a_guest_that_returns_before_the_end_of_the_request_replaces_all_of_it() {
     with_versions(&writes_then("that is all", "", &[]), "", |runtime, envoy, upstream, http2| {
         runtime.block_on(async {
-            let (mut upload, mut response) = Receiver::post(envoy.addr, "/", http2).await;
+            let (mut upload, response) = Receiver::post(envoy.addr, "/", http2).await;
             upload.send(b"original").await;
             let mut asked = upstream.request().await;
             assert_eq!(asked.body.read(11).await, b"that is all");
@@ -203,10 +211,7 @@ fn a_guest_that_returns_before_the_end_of_the_request_replaces_all_of_it() {
                 upload.send(b"more").await;
             }
             upload.end(&[]).await;
-            assert_eq!(asked.body.rest().await, Ok((Vec::new(), Vec::new())));
-            let (_, mut live) = asked.respond(&[]).await;
-            live.end(&[]).await;
-            assert_eq!(response.rest().await, Ok((Vec::new(), Vec::new())));
+            completes(asked, response, b"").await;
         });
     });
 }
@@ -220,15 +225,12 @@ fn what_a_guest_writes_before_it_reads_the_request_leaves_at_once() {
     );
     with_versions(&early, "", |runtime, envoy, upstream, http2| {
         runtime.block_on(async {
-            let (mut upload, mut response) = Receiver::post(envoy.addr, "/", http2).await;
+            let (mut upload, response) = Receiver::post(envoy.addr, "/", http2).await;
             let mut asked = upstream.request().await;
             assert_eq!(asked.body.read(6).await, b"early,");
             upload.send(b"original").await;
             upload.end(&[]).await;
-            assert_eq!(asked.body.rest().await, Ok((b"late".to_vec(), Vec::new())));
-            let (_, mut live) = asked.respond(&[]).await;
-            live.end(&[]).await;
-            assert_eq!(response.rest().await, Ok((Vec::new(), Vec::new())));
+            completes(asked, response, b"late").await;
         });
     });
 }
@@ -308,8 +310,7 @@ fn guests_that_stream_requests_and_one_that_does_not_work_in_a_chain() {
             ("count", settings.guest("count", &replace, "")),
             ("refuse", settings.guest("refuse", &refuse, "")),
         ];
-        let guests = guests.map(|(name, guest)| format!(r#""{name}": {guest}"#)).join(", ");
-        format!(r#"{{"guests": {{{guests}}}, "chain": [{chain}]}}"#)
+        chain_config(&guests, chain)
     };
     let (both, held) = (config(r#""again", "mark", "flip""#), config(r#""flip", "count""#));
     let refused = config(r#""again", "flip", "refuse""#);
@@ -336,16 +337,13 @@ fn a_guest_that_computes_for_long_while_it_writes_does_not_keep_the_worker_from_
         r#", "limits": {"deadline": "60s"}"#,
         |runtime, envoy, upstream, http2| {
             runtime.block_on(async {
-                let (mut upload, mut response, mut asked) = open(envoy, upstream, http2).await;
+                let (mut upload, response, mut asked) = open(envoy, upstream, http2).await;
                 for _ in 0..3 {
                     upload.send(b"Event").await;
                     assert_eq!(asked.body.read(5).await, b"eVENT");
                 }
                 upload.end(&[]).await;
-                assert_eq!(asked.body.rest().await, Ok((Vec::new(), Vec::new())));
-                let (_, mut live) = asked.respond(&[]).await;
-                live.end(&[]).await;
-                assert_eq!(response.rest().await, Ok((Vec::new(), Vec::new())));
+                completes(asked, response, b"").await;
             });
         },
     );
@@ -355,14 +353,11 @@ fn a_guest_that_computes_for_long_while_it_writes_does_not_keep_the_worker_from_
 fn a_request_whose_end_comes_with_its_last_bytes_arrives_whole() {
     with_versions(&flips(""), "", |runtime, envoy, upstream, http2| {
         runtime.block_on(async {
-            let (mut upload, mut response, mut asked) = open(envoy, upstream, http2).await;
+            let (mut upload, response, mut asked) = open(envoy, upstream, http2).await;
             upload.send(b"More").await;
             assert_eq!(asked.body.read(4).await, b"mORE");
             upload.end_with(b"Last").await;
-            assert_eq!(asked.body.rest().await, Ok((b"lAST".to_vec(), Vec::new())));
-            let (_, mut live) = asked.respond(&[]).await;
-            live.end(&[]).await;
-            assert_eq!(response.rest().await, Ok((Vec::new(), Vec::new())));
+            completes(asked, response, b"lAST").await;
         });
     });
 }
