@@ -40,7 +40,7 @@ pub struct Listen {
     /// in `trusted_fields` are trusted only from them.
     pub trusted_proxies: Vec<Located<TrustedNet>>,
     /// Fields about the client that are trusted if they come from a trusted proxy. The first one that contains an
-    /// address determines the client's address, and likewise the first one with a scheme the client's scheme.
+    /// address determines the client's address, and the first one with a scheme determines the client's scheme.
     /// `x-forwarded-for` and `forwarded` contain the last address that isn't in `trusted_proxies`; `cf-connecting-ip`,
     /// `true-client-ip`, `x-real-ip`, `x-client-ip` and `x-cluster-client-ip` a single address; `x-forwarded-proto` and
     /// `forwarded` the scheme. Other fields are forwarded unchanged. Of `x-forwarded-for` and `forwarded`, only the

@@ -92,7 +92,7 @@ pub enum Strip {
     /// It is forwarded.
     #[default]
     Keep,
-    /// It is removed.
+    /// It is not forwarded.
     Strip,
 }
 

@@ -36,9 +36,9 @@ pub struct Server {
     /// groups. Read only at start-up.
     pub body_memory_budget: Option<Size>,
     /// Directory in which compiled guests are cached across restarts, or `false` for none. Anyone who can write to it
-    /// can run code in the gateway. If not set, systemd's `CACHE_DIRECTORY` or, unless the gateway runs as root,
-    /// `$XDG_CACHE_HOME/http-wasm` or `~/.cache/http-wasm`, provided that it belongs to the gateway's user and nobody
-    /// else can write to it. Read only at start-up.
+    /// can run code in the gateway. If not set, this is systemd's `CACHE_DIRECTORY` or, unless the gateway runs as
+    /// root, `$XDG_CACHE_HOME/http-wasm` or `~/.cache/http-wasm`, provided that it belongs to the gateway's user and
+    /// nobody else can write to it. Read only at start-up.
     pub code_cache: Option<CodeCache>,
     /// Whether the configuration is reloaded when its file, or a file that it refers to, has changed. SIGHUP reloads it
     /// in any case.

@@ -66,13 +66,14 @@ pub struct Upstream {
     /// plus 32 bytes per field. Many servers close the whole connection if they receive more, so larger requests get
     /// 431.
     pub max_request_header_size: Size,
-    /// Maximum size of the name and value of one of those fields.
+    /// Maximum size of a single header field of a request to an HTTP/2 upstream, name and value together. Larger
+    /// requests get 431.
     pub max_request_field_size: Size,
     /// How often a request is retried, on another address if there is one, when the connection fails before any of the
-    /// response has arrived. Nothing is retried after a timeout. Only idempotent requests are retried, if at most 64
-    /// KiB of their body have been sent, and requests that the upstream can't have seen or has refused without
-    /// processing them; the latter once even if this is 0. All retries together are limited to a fifth of the requests,
-    /// or ten per second; retries after an idle connection was closed don't count.
+    /// response has arrived. Nothing is retried after a timeout. Retries are limited to idempotent requests of whose
+    /// body at most 64 KiB have been sent, and requests that the upstream can't have seen or has refused without
+    /// processing them; refused ones are retried once even if this is 0. All retries together are limited to a fifth of
+    /// the requests, or ten per second; retries after an idle connection was closed don't count.
     pub retries: u32,
     /// When an address is ejected, and no longer receives requests.
     pub health: Health,

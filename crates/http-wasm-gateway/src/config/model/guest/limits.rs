@@ -45,8 +45,8 @@ pub struct GuestLimits {
     /// How long a message that is sent while the guest writes it (`stream`) may take, from its head to its end. `total`
     /// doesn't apply to it.
     pub stream_total: Time,
-    /// How long an upstream that has responded may keep waiting a guest that is still writing the request (`stream =
-    /// "request"`). After that, it counts as not reading the rest, which is discarded. The upstream may be waiting for
+    /// How long a guest that is still writing the request (`stream = "request"`) may wait for an upstream that has
+    /// responded. After that, the rest is discarded, since the upstream doesn't seem to read it: it may be waiting for
     /// the client to read the response, which is sent only after the request.
     pub stream_stall: Time,
     /// How much the memory of an instance may have grown since its start for the instance to be kept.

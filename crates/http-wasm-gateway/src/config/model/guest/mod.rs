@@ -73,7 +73,7 @@ pub struct Guest {
     /// set, but the guest doesn't declare that it can stream). A guest that does nothing because of the first is
     /// refused, and so is one with the last; the others are warnings in the log.
     pub allow: Vec<Allowed>,
-    /// Whether these warnings are errors, so that the guest is refused.
+    /// Whether warnings about how the guest was built are errors, so that it is refused.
     pub strict: bool,
     /// How much of the guest's stack the log shows if the guest fails.
     pub backtraces: Backtraces,
