@@ -1,6 +1,5 @@
 //! `http-wasm config`: checks a configuration, or prints the schema.
 
-use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use http_wasm_gateway::{Gateway, counted};
 
 use crate::args::ArgsError;
 use crate::failure::Failure;
+use crate::output::print;
 use crate::{logging, runtime};
 
 #[derive(Debug, clap::Args)]
@@ -47,7 +47,7 @@ async fn run_command(command: ConfigCommand) -> Result<(), Failure> {
         ConfigCommand::Schema => {
             let schema = serde_json::to_string_pretty(&schema())
                 .map_err(|error| Failure::Other(format!("cannot write the schema as JSON: {error}")))?;
-            print(&schema)
+            print(&format!("{schema}\n"))
         }
         ConfigCommand::Check { file, strict } => check(&file, strict).await,
     }
@@ -79,10 +79,5 @@ async fn check(file: &Path, strict: bool) -> Result<(), Failure> {
         counted(count, "warning"),
     ];
     let shown = if count > 0 { &counts[..] } else { &counts[..3] };
-    print(&format_args!("{}: valid ({})", file.display(), shown.join(", ")))
-}
-
-fn print(text: &dyn Display) -> Result<(), Failure> {
-    let written = writeln!(std::io::stdout().lock(), "{text}");
-    written.map_err(|error| Failure::Other(format!("cannot write the result: {error}")))
+    print(&format!("{}: valid ({})\n", file.display(), shown.join(", ")))
 }

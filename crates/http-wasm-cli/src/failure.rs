@@ -35,13 +35,18 @@ pub(crate) enum Failure {
     #[error("the replay of {failed} of {} differs from the recording", http_wasm_gateway::counted(*all, "guest"))]
     Replayed { failed: usize, all: usize },
 
+    /// Nobody reads stdout any more, as after `| head`. The command ends without a message.
+    #[error("stdout is closed")]
+    StdoutClosed,
+
     /// Anything else.
     #[error("{0}")]
     Other(String),
 }
 
 impl Failure {
-    /// The exit code, from BSD's `sysexits.h` except for 2, which clap uses for invalid flags.
+    /// The exit code, from BSD's `sysexits.h` except for 2, which clap uses for invalid flags, and 141, with which a
+    /// shell reports that SIGPIPE has ended a program.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Cases { .. } | Self::Replayed { .. } => 1,
@@ -50,6 +55,7 @@ impl Failure {
             Self::Start(StartError::Guests(_)) => 65,
             Self::Start(StartError::Listen { .. }) => 69,
             Self::Start(_) | Self::Other(_) => 70,
+            Self::StdoutClosed => 141,
         })
     }
 }

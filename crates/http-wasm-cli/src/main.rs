@@ -24,7 +24,6 @@ mod guest;
 mod logging;
 #[cfg(feature = "author")]
 mod new;
-#[cfg(feature = "author")]
 mod output;
 #[cfg(feature = "author")]
 mod profile;
@@ -45,6 +44,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::command::Args;
+use crate::failure::Failure;
 
 /// After a burst, this allocator returns memory to the system from a background thread, whichever threads allocated it.
 /// The system's allocator keeps it in its arenas, and others wait for the threads that allocated it, which are idle by
@@ -55,6 +55,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     match Args::from_command_line().and_then(Args::run) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure @ Failure::StdoutClosed) => failure.exit_code(),
         Err(failure) => {
             // If stderr is gone, there is nowhere to report that.
             let message = failure.to_string();

@@ -24,10 +24,10 @@ pub(crate) enum ArgsError {
     #[error("no guest: use --guest FILE, or --config FILE with a configuration")]
     NoGuestForEnvoy,
 
-    #[error("--upstream can't be used here: Envoy forwards the requests to its own upstream")]
+    #[error("--upstream can't be used with `ext-proc`: Envoy forwards the requests to its own upstream")]
     UpstreamOfEnvoy,
 
-    #[error("--record is only for `serve`: exchanges with Envoy aren't recorded")]
+    #[error("--record can't be used with `ext-proc`: exchanges with Envoy aren't recorded")]
     RecordOfEnvoy,
 
     #[error(

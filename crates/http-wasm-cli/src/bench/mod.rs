@@ -6,7 +6,6 @@ mod measure;
 mod report;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http_wasm_tower::{CallResult, Engine, PoolSettings, TraceEvent};
@@ -15,8 +14,9 @@ use self::args::Bench;
 use self::instances::{NO_IDLE, SHORT_IDLE};
 use self::measure::Workload;
 use self::report::{Report, Times};
-use crate::failure::{Failure, plain};
+use crate::failure::Failure;
 use crate::guest;
+use crate::output::print;
 
 pub(crate) use self::args::BenchArgs;
 
@@ -65,8 +65,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     } else {
         report.to_string()
     };
-    writeln!(std::io::stdout().lock(), "{text}")
-        .map_err(|error| Failure::Other(format!("cannot write the report: {}", plain(&error))))
+    print(&format!("{text}\n"))
 }
 
 /// The host functions that the guest calls for one request, and how often. Its instance has served another request

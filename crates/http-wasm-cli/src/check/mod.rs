@@ -3,7 +3,6 @@
 mod args;
 
 use std::fmt;
-use std::io::Write as _;
 
 use http_wasm_tower::{Guest, LoadError, Warning};
 use serde::Serialize;
@@ -12,6 +11,7 @@ use self::args::Check;
 use crate::failure::Failure;
 use crate::guest;
 use crate::logging;
+use crate::output::print;
 
 pub(crate) use self::args::CheckArgs;
 
@@ -28,11 +28,11 @@ pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
         };
         let report =
             report.map_err(|error| Failure::Other(format!("cannot write the report as JSON: {error}")))?;
-        print(&report)?;
+        print(&format!("{report}\n"))?;
     }
     let (report, refused) = checked?;
     if !check.json {
-        print(&report)?;
+        print(&format!("{report}\n"))?;
         for warning in &report.warnings {
             guest::print_warning(&format!("{} (`{}`)", warning.text, warning.lint));
         }
@@ -57,11 +57,6 @@ fn load(check: &Check) -> Result<(Report, Option<LoadError>), Failure> {
         }
         Err(error) => Err(error.into()),
     }
-}
-
-fn print(report: &impl fmt::Display) -> Result<(), Failure> {
-    let written = writeln!(std::io::stdout().lock(), "{report}");
-    written.map_err(|error| Failure::Other(format!("cannot write the report: {error}")))
 }
 
 /// What `check` reports about a valid guest.

@@ -3,15 +3,18 @@
 mod args;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
+use std::path::Path;
 
 use http_wasm_tck::backend::Backend;
 use http_wasm_tck::cases;
 use http_wasm_tck::guest;
 use http_wasm_tck::run::{self, LaunchCommand, Options, Outcome, Summary};
+use tokio::sync::Notify;
 
 use self::args::{TckCommand, TckGuestArgs, TckRunArgs};
 use crate::failure::{Failure, plain};
+use crate::output::{print, print_bytes};
 use crate::runtime;
 
 pub(crate) use self::args::TckArgs;
@@ -36,12 +39,10 @@ fn write_guest(args: &TckGuestArgs) -> Result<(), Failure> {
     } else {
         guest::wasm(args.variant).map_err(|error| Failure::Other(format!("the guest is broken: {error}")))?
     };
-    let written = if args.output.as_os_str() == "-" {
-        io::stdout().lock().write_all(&bytes)
-    } else {
-        fs::write(&args.output, bytes)
-    };
-    written.map_err(|error| cannot_write(&args.output.display().to_string(), &error))
+    if args.output.as_os_str() == "-" {
+        return print_bytes(&bytes);
+    }
+    fs::write(&args.output, bytes).map_err(|error| cannot_write(&args.output, &error))
 }
 
 async fn serve(address: &str) -> Result<(), Failure> {
@@ -50,7 +51,7 @@ async fn serve(address: &str) -> Result<(), Failure> {
     };
     let backend = Backend::bind(address).await.map_err(|error| failed(&error))?;
     let address = backend.local_addr().map_err(|error| failed(&error))?;
-    print(&format!("listening on http://{address}"))?;
+    print(&format!("listening on http://{address}\n"))?;
     tokio::select! {
         () = backend.serve() => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
@@ -82,26 +83,31 @@ async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
         timeout: args.timeout,
     };
     if !args.json {
-        print(&run::table_head())?;
+        print(&format!("{}\n", run::table_head()))?;
     }
-    let mut printed = Ok(());
+    let (mut printed, stop) = (Ok(()), Notify::new());
     let cases = cases::all();
     let outcomes = run::run(&cases, &options, |outcome: &Outcome| {
         if !args.json && printed.is_ok() {
-            printed = print(&run::row(outcome));
+            printed = print(&format!("{}\n", run::row(outcome)));
+            if printed.is_err() {
+                stop.notify_one();
+            }
         }
     });
-    let outcomes = outcomes.await.map_err(|error| Failure::Other(error.to_string()))?;
+    let outcomes = tokio::select! {
+        outcomes = outcomes => outcomes.map_err(|error| Failure::Other(error.to_string()))?,
+        () = stop.notified() => Vec::new(),
+    };
     printed?;
     if let Some(file) = &args.junit {
-        fs::write(file, run::junit(&outcomes))
-            .map_err(|error| cannot_write(&file.display().to_string(), &error))?;
+        fs::write(file, run::junit(&outcomes)).map_err(|error| cannot_write(file, &error))?;
     }
     let summary = Summary::of(&outcomes);
     if args.json {
-        print(&run::json(&outcomes).to_string())?;
+        print(&format!("{}\n", run::json(&outcomes)))?;
     } else {
-        print(&format!("\n{summary}"))?;
+        print(&format!("\n{summary}\n"))?;
     }
     match summary.failed() {
         0 if outcomes.is_empty() => Err(Failure::Other("no case matches the filter".to_owned())),
@@ -126,16 +132,12 @@ fn list(filter: Option<String>) -> Result<(), Failure> {
     let filter = filter.map(run::Filter::new);
     for case in cases::all() {
         if filter.as_ref().is_none_or(|filter| filter.matches(case.id())) {
-            print(&format!("{:<52} {:<8} {}", case.id(), case.group(), case.says()))?;
+            print(&format!("{:<52} {:<8} {}\n", case.id(), case.group(), case.says()))?;
         }
     }
     Ok(())
 }
 
-fn print(line: &str) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{line}").map_err(|error| cannot_write("to stdout", &error))
-}
-
-fn cannot_write(what: &str, error: &io::Error) -> Failure {
-    Failure::Other(format!("cannot write {what}: {}", plain(error)))
+fn cannot_write(file: &Path, error: &io::Error) -> Failure {
+    Failure::Other(format!("cannot write {}: {}", file.display(), plain(error)))
 }

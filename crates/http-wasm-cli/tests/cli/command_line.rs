@@ -1,6 +1,7 @@
 //! Flags, messages and exit codes.
 
 use std::fs;
+use std::io;
 use std::net::TcpListener;
 use std::process::Output;
 
@@ -51,6 +52,27 @@ fn a_bad_flag_exits_with_2() {
     }
 }
 
+/// As with `| head`, which closes its end of the pipe when it has seen enough.
+#[test]
+fn a_command_whose_output_nobody_reads_ends_quietly() {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    drop(reader);
+    let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guests/welcome/welcome.wat");
+    for args in [
+        &["tck", "list"][..],
+        &["tck", "guest", "-o", "-"],
+        &["tck", "run", "--self"],
+        &["config", "schema"],
+        &["check", guest],
+        &["new", "--list"],
+        &["test", "--schema"],
+    ] {
+        let writer = writer.try_clone().expect("another end");
+        let output = http_wasm().args(args).stdout(writer).output().expect("the binary runs");
+        assert_eq!(failure(&output), (String::new(), Some(141)), "{args:?}");
+    }
+}
+
 #[test]
 fn more_configurations_than_guests_are_refused() {
     let output = run(&["serve", "--guest", "a.wasm", "--guest-config", "1", "--guest-config", "2"]);
@@ -63,7 +85,7 @@ fn more_configurations_than_guests_are_refused() {
 async fn ext_proc_requires_a_guest_and_refuses_an_upstream() {
     for (args, expected) in [
         (&["ext-proc"][..], "no guest: use --guest FILE"),
-        (&["ext-proc", "--guest", "a.wasm", "--upstream", "echo"], "--upstream can't be used here"),
+        (&["ext-proc", "--guest", "a.wasm", "--upstream", "echo"], "--upstream can't be used with"),
     ] {
         let (line, code) = one_line(&run(args));
         assert_eq!(code, Some(2));
