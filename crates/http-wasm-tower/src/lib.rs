@@ -29,8 +29,8 @@
 //!
 //! # With hyper
 //!
-//! hyper's connections take hyper's own services. `hyper-util`, with its feature `service`, converts a tower service
-//! into one. The client's address is an extension of the request, [`SourceAddr`].
+//! hyper has its own `Service` trait. `hyper-util`, with its feature `service`, converts a tower service. The client's
+//! address is an extension of the request, [`SourceAddr`].
 //!
 //! ```no_run
 //! use std::convert::Infallible;
@@ -74,8 +74,8 @@
 //!
 //! # Replacing a guest
 //!
-//! [`GuestCell`] holds a guest that can be replaced while the service is running: [`GuestCell::replace`] fails no
-//! request.
+//! [`GuestCell`] holds a guest that can be replaced while the service is running. [`GuestCell::replace`] doesn't make
+//! any request fail.
 //!
 //! # Bodies
 //!
@@ -83,9 +83,9 @@
 //! text and bytes, and [`Body::new`] any other body. axum's `Router` accepts any type; for a service that requires its
 //! own, map the request: `service.map_request(|request: Request<Body>| request.map(axum::body::Body::new))`.
 //!
-//! A body whose length isn't known, such as one that a guest [streams](Stream), is declared with `transfer-encoding:
-//! chunked` in a request of HTTP/1.1. If your service forwards requests of HTTP/2 with HTTP/1.1, set that header
-//! yourself: hyper's client sends GET and HEAD requests without their body otherwise.
+//! An HTTP/1.1 request whose body has no known length, such as one that a guest [streams](Stream), is declared with
+//! `transfer-encoding: chunked`. If your service forwards HTTP/2 requests over HTTP/1.1, set that header yourself:
+//! otherwise, hyper's client sends GET and HEAD requests without their body.
 //!
 //! # Failures
 //!

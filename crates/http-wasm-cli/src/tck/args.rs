@@ -56,7 +56,7 @@ pub(crate) struct TckGuestArgs {
 #[command(group = clap::ArgGroup::new("target").required(true).multiple(true)
     .args(["url", "launch", "stream_url", "launch_stream", "decoded_url", "launch_decoded", "own"]))]
 pub(crate) struct TckRunArgs {
-    /// URL of the host under test, with the guest of `tck guest` loaded, and forwarding to `tck backend`
+    /// URL of the host under test, which has loaded the guest of `tck guest` and forwards to `tck backend`
     #[arg(long, value_name = "URL", conflicts_with = "own")]
     pub(crate) url: Option<TckUrl>,
 
@@ -65,8 +65,8 @@ pub(crate) struct TckRunArgs {
     #[arg(long, value_name = "COMMAND", conflicts_with = "own", value_parser = LaunchCommand::parse)]
     pub(crate) launch: Option<LaunchCommand>,
 
-    /// URL of a host that lets guests write messages while they are sent, with the guest of `tck guest --variant
-    /// stream` loaded, and forwarding to `tck backend`. Enables the group `stream`
+    /// URL of a host that lets guests write messages while they are sent, which has loaded the guest of `tck guest
+    /// --variant stream` and forwards to `tck backend`. Enables the group `stream`
     #[arg(long, value_name = "URL", conflicts_with = "own")]
     pub(crate) stream_url: Option<TckUrl>,
 
@@ -74,7 +74,7 @@ pub(crate) struct TckRunArgs {
     #[arg(long, value_name = "COMMAND", conflicts_with = "own", value_parser = LaunchCommand::parse)]
     pub(crate) launch_stream: Option<LaunchCommand>,
 
-    /// The same with bodies that the guest reads and writes without their content coding. Enables the cases for that in
+    /// URL of such a host that also hides the content coding of bodies from the guest. Enables the cases for that in
     /// the group `stream`
     #[arg(long, value_name = "URL", conflicts_with = "own")]
     pub(crate) decoded_url: Option<TckUrl>,

@@ -51,7 +51,7 @@ impl Default for Reply {
 }
 
 impl Reply {
-    /// A text body with its `content-length`.
+    /// Creates a response with a text body and its `content-length`.
     pub fn text(status: u16, body: &str) -> Self {
         Self {
             status,
@@ -68,66 +68,66 @@ impl Reply {
         }
     }
 
-    /// Only a head, for statuses without a body.
+    /// Creates a response without a body, for statuses that have none.
     pub fn bodiless(status: u16) -> Self {
         Self { framing: Framing::None, ..Self::text(status, "") }
     }
 
-    /// A body of this many bytes of the pattern.
+    /// Creates a response with this many bytes of the pattern as its body.
     pub fn pattern(len: usize, framing: Framing) -> Self {
         Self { body: Payload::Pattern(len), framing, ..Self::default() }
     }
 
-    /// The same with this status.
+    /// Sets the status.
     pub fn status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
 
-    /// The same with another header.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The same with another trailer, in chunks.
+    /// Adds a trailer, and sends the body in chunks.
     pub fn trailer(mut self, name: &str, value: &str) -> Self {
         self.trailers.push((name.to_owned(), value.to_owned()));
         self.framing = Framing::Chunked;
         self
     }
 
-    /// The same with another trailer, in chunks, and without a `trailer` field.
+    /// Adds a trailer that no `trailer` field announces, and sends the body in chunks.
     pub fn unannounced_trailer(mut self, name: &str, value: &str) -> Self {
         self.unannounced = true;
         self.trailer(name, value)
     }
 
-    /// The same with an informational response before it.
+    /// Sends an informational response with this status first.
     pub fn after(mut self, informational: u16) -> Self {
         self.informational.push(informational);
         self
     }
 
-    /// The same in chunks, aborted before its end.
+    /// Sends the body in chunks, and aborts it before its end.
     pub fn cut(mut self) -> Self {
         (self.is_cut, self.framing) = (true, Framing::Chunked);
         self
     }
 
-    /// The same, sent in pieces of this many bytes, with a pause between them.
+    /// Sends the body in pieces of this many bytes, with a pause between them.
     pub fn slowly(mut self, piece: usize, pause_ms: u64) -> Self {
         (self.piece, self.pause_ms) = (piece, pause_ms);
         self
     }
 
-    /// The same, sent before the request's body is read.
+    /// Sends the response before the request's body is read.
     pub fn early(mut self) -> Self {
         self.timing = Timing::Early;
         self
     }
 
-    /// The same, sent instead of reading the request's body. The connection is closed.
+    /// Sends the response instead of reading the request's body, and closes the connection.
     pub fn closing(mut self) -> Self {
         self.timing = Timing::EarlyAndLast;
         self.header("connection", "close")

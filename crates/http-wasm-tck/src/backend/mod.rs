@@ -55,7 +55,7 @@ impl Backend {
         self.listener.local_addr()
     }
 
-    /// Answers requests until dropped.
+    /// Responds to requests until the future is dropped.
     pub async fn serve(self) {
         loop {
             let Ok((stream, _)) = self.listener.accept().await else {

@@ -42,62 +42,61 @@ const IN_RESPONSE: u32 = 1;
 const IN_LATE_RESPONSE: u32 = 2;
 
 impl Exchange {
-    /// A GET.
+    /// Creates a GET request.
     pub fn get(target: &str) -> Self {
         Self::default().method("GET").target(target)
     }
 
-    /// A POST with a body.
+    /// Creates a POST request with a body.
     pub fn post(body: impl Into<Payload>, framing: Framing) -> Self {
         let mut exchange = Self::default().method("POST");
         (exchange.request.body, exchange.request.framing) = (body.into(), framing);
         exchange
     }
 
-    /// The same with this method.
+    /// Sets the method.
     pub fn method(mut self, method: &str) -> Self {
         method.clone_into(&mut self.request.method);
         self
     }
 
-    /// The same with this target.
+    /// Sets the target.
     pub fn target(mut self, target: &str) -> Self {
         target.clone_into(&mut self.request.target);
         self
     }
 
-    /// The same with this `host`.
+    /// Sets the `host` header.
     pub fn host(mut self, host: &str) -> Self {
         self.request.host = Some(host.to_owned());
         self
     }
 
-    /// The same in HTTP/1.0.
+    /// Sends the request in HTTP/1.0.
     pub fn http10(mut self) -> Self {
         self.request.version = "HTTP/1.0";
         self
     }
 
-    /// The same with another header.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.request.fields.push((name.into(), value.as_ref().to_vec()));
         self
     }
 
-    /// The same with another trailer; the body must be chunked.
+    /// Adds a trailer. The body must be chunked.
     pub fn trailer(mut self, name: &str, value: &str) -> Self {
         self.request.trailers.push((name.into(), value.into()));
         self
     }
 
-    /// The same, sent in pieces of this many bytes, with a pause between them.
+    /// Sends the request in pieces of this many bytes, with a pause between them.
     pub fn slowly(mut self, piece: usize, pause_ms: u64) -> Self {
         (self.request.piece, self.request.pause) = (piece, Duration::from_millis(pause_ms));
         self
     }
 
-    /// The same with this response of the backend. If the response has trailers, the client declares that it accepts
-    /// them.
+    /// Sets the backend's response. If it has trailers, the client declares that it accepts them.
     pub fn reply(mut self, reply: Reply) -> Self {
         if !reply.trailers.is_empty() {
             self = self.takes_trailers();
@@ -106,60 +105,60 @@ impl Exchange {
         self
     }
 
-    /// The same from a client that accepts trailers.
+    /// Makes the client declare that it accepts trailers.
     pub fn takes_trailers(self) -> Self {
         self.header("te", "trailers")
     }
 
-    /// The same, but the client aborts the request instead of ending it. The body must be chunked.
+    /// Makes the client abort the request instead of ending it. The body must be chunked.
     pub fn cut(mut self) -> Self {
         self.request.is_cut = true;
         self
     }
 
-    /// What the guest does in `handle_request`, in which it streams the request.
+    /// Sets what the guest does in `handle_request`, in which it streams the request.
     pub fn sends(mut self, script: Script) -> Self {
         self.sends_request = true;
         self.before(script)
     }
 
-    /// What the guest does in `handle_request`.
+    /// Sets what the guest does in `handle_request`.
     pub fn before(mut self, script: Script) -> Self {
         self.before = script;
         self
     }
 
-    /// The guest responds itself.
+    /// Makes the guest respond itself.
     pub fn stops(self) -> Self {
         self.stops_with(STOPPED)
     }
 
-    /// The guest responds itself, and returns this `req_ctx`, which is ignored.
+    /// Makes the guest respond itself and return this `req_ctx`, which is ignored.
     pub fn stops_with(mut self, req_ctx: u32) -> Self {
         self.stops = Some(req_ctx);
         self
     }
 
-    /// What the guest does in `handle_response`.
+    /// Sets what the guest does in `handle_response`.
     pub fn after(mut self, script: Script) -> Self {
         self.after = script;
         self
     }
 
-    /// The guest enables these features first.
+    /// Makes the guest enable these features first.
     pub fn features(mut self, features: u32) -> Self {
         self.features |= features;
         self.reports_after |= features & 2 != 0;
         self
     }
 
-    /// The instance enables `buffer_response` at start-up.
+    /// Makes the instance enable `buffer_response` at start-up.
     pub fn buffers_from_start(mut self) -> Self {
         self.reports_after = true;
         self
     }
 
-    /// The expected results.
+    /// Adds an expected result.
     pub fn check(mut self, check: Check) -> Self {
         self.checks.push(check);
         self

@@ -135,7 +135,7 @@ impl Case {
         }
     }
 
-    /// The same with its own host.
+    /// Runs the case on its own host, with this variant of the guest and this configuration.
     pub fn with_guest(mut self, variant: Variant, config: impl Into<Vec<u8>>) -> Self {
         self.host = Host::Own { variant, config: config.into() };
         self
@@ -147,7 +147,7 @@ impl Case {
         self
     }
 
-    /// The same for this HTTP version only.
+    /// Restricts the case to this HTTP version.
     pub fn only(mut self, http: Http) -> Self {
         self.only = Some(http);
         self

@@ -48,7 +48,7 @@ pub trait ChainObserver {
 /// use std::time::{Duration, Instant};
 /// use http_wasm_tower::{Error, GuestObserver};
 ///
-/// /// The guest's own time, without that of what is behind it.
+/// /// The guest's own time, without that of the guests and the handler behind it.
 /// struct Stopwatch { since: Instant, so_far: Duration }
 ///
 /// impl GuestObserver for Stopwatch {
@@ -82,7 +82,7 @@ pub trait GuestObserver: Sized {
         let _ = error;
     }
 
-    /// The guest has begun to write the response, and goes on while that is sent. How this ends can be observed with
+    /// The guest has begun to write the response, and continues while it is sent. How this ends can be observed with
     /// [`ResponseStream::on_end`]. By default, the guest's part counts as finished.
     fn streams(self, stream: ResponseStream) {
         drop(stream);
@@ -90,7 +90,7 @@ pub trait GuestObserver: Sized {
     }
 
     /// The result of the guest's call is no longer wanted, and the call continues in the background: the guest was
-    /// computing, or was writing the request. The exchange was dropped, or it goes on, with the response of a guest in
+    /// computing, or was writing the request. The exchange was dropped, or continues with the response of a guest in
     /// front of this one. If you limit how many requests a client may have in progress, let the call
     /// [hold](AbandonedCall::hold) the client's permit.
     fn abandoned(self, call: AbandonedCall) {

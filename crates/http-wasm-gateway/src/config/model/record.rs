@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::config::read::{Context, Located, Node, Size, Value, choice, section};
 
 /// Recordings of exchanges on routes with guests, except `ext_proc`, for `http-wasm replay`: HAR files that also
-/// contain what the guests did. Each file has everything since the creation of the guests' instances, so it also
-/// contains other clients' data.
+/// contain what the guests did. Each file contains everything since the creation of the guests' instances, and so also
+/// other clients' data.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]

@@ -18,7 +18,7 @@ use crate::config::read::{Context, Located, Node, OneOrMany, Size, Time, Value, 
 pub struct Route {
     /// The route's name in logs and metrics. Defaults to "route-1" for the first route, and so on.
     pub name: Option<Located<String>>,
-    /// The listener at which the request arrived: its `address`, as it is written there.
+    /// The listener at which the request arrived: its `address`, written in the same way.
     pub listen: OneOrMany<Located<Address>>,
     /// The scheme of the request: whether the client used TLS. A trusted proxy says so in `x-forwarded-proto`.
     pub scheme: Option<RouteScheme>,

@@ -35,8 +35,8 @@ pub struct Upstream {
     pub tls: Option<Located<UpstreamTls>>,
     /// How long establishing a connection may take, including the TLS handshake.
     pub connect_timeout: Time,
-    /// How long the upstream may take to start its response. Only time spent waiting for the upstream counts, not for
-    /// the client.
+    /// How long the upstream may take to start its response. Only the time spent waiting for the upstream counts, not
+    /// that spent waiting for the client.
     pub response_timeout: Time,
     /// How long an unused connection is kept. It should be shorter than the upstream's own limit. If an upstream has
     /// responded and doesn't read the rest of the request for this long, its HTTP/1.1 connection is closed.

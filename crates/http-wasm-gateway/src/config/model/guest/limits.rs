@@ -16,8 +16,8 @@ pub struct GuestLimits {
     /// Bytes of one body that are kept because the guest has read them. Above this, a request gets 413 and a response
     /// becomes a 502.
     pub replay_bytes: Size,
-    /// How many times as large as a body its decoded content may be, if it is larger than 1 MiB and `bodies` is
-    /// "decoded". Above this, a request gets 413 and a response becomes a 502.
+    /// How many times as large as a received body its content may be, if `bodies` is "decoded" and the content is
+    /// larger than 1 MiB. Above this, a request gets 413 and a response becomes a 502.
     pub decoded_ratio: NonZeroU32,
     /// Body bytes that the guest writes.
     pub written_bytes: Size,

@@ -132,7 +132,7 @@ impl Value for HeaderMatch {
             DeValue::Boolean(present) => Some(Self::Present(*present)),
             DeValue::String(value) => Some(Self::Value(value.clone().into_owned())),
             _ => {
-                context.expected("a string for its value, or true or false for present or absent", node);
+                context.expected("the value as a string, or true (present) or false (absent)", node);
                 None
             }
         }
