@@ -42,7 +42,7 @@ pub(crate) enum Stage {
     /// The message is sent with the body that guests have produced.
     Sending(SendingBody),
     /// The message was replaced by a response and isn't sent.
-    Answered,
+    Discarded,
 }
 
 /// One direction of a stream.
@@ -181,7 +181,7 @@ impl Direction {
         self.drop_left(filter, Hook::Scheduled);
         self.pace_normally(filter);
         self.out.clear();
-        std::mem::replace(&mut self.stage, Stage::Answered)
+        std::mem::replace(&mut self.stage, Stage::Discarded)
     }
 
     /// The message doesn't stream any more.
@@ -231,7 +231,7 @@ impl Direction {
             self.left = true;
             return;
         };
-        let is_unwanted = self.discards || matches!(self.stage, Stage::Answered);
+        let is_unwanted = self.discards || matches!(self.stage, Stage::Discarded);
         let is_awaited = self.streams || matches!(self.stage, Stage::Working);
         let lags = is_awaited && feed.unread() >= self.read_ahead() && at != Hook::Trailers;
         if lags && !is_unwanted && self.leave(filter, at) {
@@ -322,7 +322,7 @@ impl Direction {
     ) -> Result<bool, BoxError> {
         match &self.stage {
             Stage::Passing => return Ok(true),
-            Stage::Working | Stage::Answered => return Ok(false),
+            Stage::Working | Stage::Discarded => return Ok(false),
             Stage::Sending(_) => {}
         }
         if self.left && !self.streams {

@@ -22,7 +22,7 @@ use crate::live::{HeadLocation, Host, Live};
 use crate::outbound::Outbound;
 use crate::process::SharedGuest;
 use crate::reply::Reply;
-use crate::writers::{Writers, Written};
+use crate::writers::{FinishedWriter, Writers};
 
 /// The namespace of the dynamic metadata.
 const METADATA: &str = "http_wasm";
@@ -41,7 +41,7 @@ pub(crate) struct Exchange {
     pub(crate) writers: Writers,
     /// The response of one of these, which replaces the upstream's.
     replacement: RefCell<Option<Box<InMemoryHost>>>,
-    /// Whether Envoy has the request, and guests are still writing it. The upstream's response waits for them.
+    /// Whether guests are still writing a request that Envoy already has. The upstream's response waits for them.
     pub(crate) is_writing: Cell<bool>,
     /// The guests that are writing the response while it is sent.
     response_writers: RefCell<Vec<ResponseWriter>>,
@@ -70,10 +70,10 @@ impl Exchange {
     }
 
     /// Records a guest's call that has ended.
-    fn called(&self, guest: &str, phase: &str, outcome: &'static str, started: Instant) {
+    fn record_call(&self, guest: &str, phase: &str, outcome: &'static str, started: Instant) {
         let now = Instant::now();
         let took = now - started;
-        self.config.stats.called(&self.link.filter, guest, outcome, took, now);
+        self.config.stats.record_call(&self.link.filter, guest, outcome, took, now);
         if self.behaviour.metadata {
             let value = format!("{outcome} {}us", took.as_micros());
             self.link.filter.set_metadata(METADATA, &format!("{guest}.{phase}"), &value);
@@ -81,7 +81,7 @@ impl Exchange {
     }
 
     /// Records a guest's call once it has written its response.
-    fn writes(&self, guest: Arc<SharedGuest>, started: Instant, stream: ResponseStream) {
+    fn add_response_writer(&self, guest: Arc<SharedGuest>, started: Instant, stream: ResponseStream) {
         let outcome = Arc::new(OnceLock::new());
         let ended = outcome.clone();
         stream.on_end(move |end| {
@@ -95,32 +95,32 @@ impl Exchange {
         self.response_writers.borrow_mut().push(ResponseWriter { guest, started, outcome });
     }
 
-    /// Records the calls of guests that have finished writing the response since this was last called.
-    pub(crate) fn written(&self) {
+    /// Records the calls of guests that have finished writing the response since the last time.
+    pub(crate) fn record_response_writers(&self) {
         let mut writers = self.response_writers.borrow_mut();
         for ended in writers.extract_if(.., |call| call.outcome.get().is_some()) {
             if let Some(outcome) = ended.outcome.get() {
-                self.called(&ended.guest.name, "response", outcome, ended.started);
+                self.record_call(&ended.guest.name, "response", outcome, ended.started);
             }
         }
     }
 
     /// Runs the guests that are writing the request. Ready once none is left.
     pub(crate) fn poll_writers(&self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some(written) = ready!(self.writers.poll(cx)) {
-            self.decided(written);
+        while let Some(finished) = ready!(self.writers.poll(cx)) {
+            self.follow_decision(finished);
         }
         Poll::Ready(())
     }
 
     /// Follows the decision of a guest that has written the request.
-    fn decided(&self, Written { guest, index, started, decision }: Written) {
+    fn follow_decision(&self, FinishedWriter { guest, index, started, decision }: FinishedWriter) {
         let outcome = match &decision {
             Ok(Outcome::Next(_)) => "next",
             Ok(Outcome::Respond(_)) => "respond",
             _ => "failed",
         };
-        self.called(&guest.name, "request", outcome, started);
+        self.record_call(&guest.name, "request", outcome, started);
         let response = match decision {
             Ok(Outcome::Next(pinned)) => {
                 return self.pin(PinnedGuest { guest, index, pinned, has_copies: true });
@@ -132,7 +132,7 @@ impl Exchange {
             Ok(Outcome::Streams(_)) => unreachable!("a stream ends with a decision"),
             Err(failure) => Reply::of_failure(&failure),
         };
-        // It replaces that of everything behind it.
+        // It replaces the responses of the guests behind it and of the upstream.
         self.writers.drop_from(index);
         let behind: Vec<_> = self.pinned.borrow_mut().extract_if(.., |pinned| pinned.index > index).collect();
         drop(behind);
@@ -167,7 +167,7 @@ pub(crate) enum Done {
         streams: bool,
     },
     /// All guests have passed on the request that they have written.
-    Written,
+    RequestComplete,
     /// This is sent to the client instead.
     Reply(Reply),
 }
@@ -198,15 +198,15 @@ impl PinnedGuest {
 }
 
 /// Calls `handle_request` of each guest.
-pub(crate) fn requested(exchange: Rc<Exchange>, message: Message) -> Task {
+pub(crate) fn handle_request(exchange: Rc<Exchange>, message: Message) -> Task {
     Box::pin(async move {
         let mut message = message;
         for (index, guest) in exchange.behaviour.chain.iter().enumerate() {
             let started = Instant::now();
             let host = Host::new(Live::new(exchange.link.clone(), message));
             let called = drive(guest.guest.handle_request(host));
-            let Some(called) = beside_writers(&exchange, called).await else {
-                return answered(&exchange, None).await;
+            let Some(called) = while_writers_run(&exchange, called).await else {
+                return return_response(&exchange, None).await;
             };
             let outcome = match &called {
                 Ok(Outcome::Streams(_)) => None,
@@ -216,7 +216,7 @@ pub(crate) fn requested(exchange: Rc<Exchange>, message: Message) -> Task {
                 Err(_) => Some("failed"),
             };
             if let Some(outcome) = outcome {
-                exchange.called(&guest.name, "request", outcome, started);
+                exchange.record_call(&guest.name, "request", outcome, started);
             }
             message = match called {
                 Ok(Outcome::Streams(mut stream)) => {
@@ -237,33 +237,33 @@ pub(crate) fn requested(exchange: Rc<Exchange>, message: Message) -> Task {
                 }
                 Ok(Outcome::Respond(host)) => {
                     let response = response_of(attach(&exchange, host).memory);
-                    return answered(&exchange, Some(response)).await;
+                    return return_response(&exchange, Some(response)).await;
                 }
                 Ok(Outcome::Bypassed { host, error }) => {
                     failure::log_bypassed(&error);
                     take_body(&mut attach(&exchange, host).memory.request)
                 }
-                Err(failure) => return answered(&exchange, Some(Reply::of_failure(&failure))).await,
+                Err(failure) => return return_response(&exchange, Some(Reply::of_failure(&failure))).await,
             };
         }
         Done::Continue { body: message, streams: !exchange.writers.is_empty() }
     })
 }
 
-/// Waits until guests have written the request that Envoy already has.
-pub(crate) fn written(exchange: Rc<Exchange>) -> Task {
+/// Waits until guests have finished writing the request, which Envoy already has.
+pub(crate) fn wait_for_writers(exchange: Rc<Exchange>) -> Task {
     Box::pin(async move {
         poll_fn(|cx| exchange.poll_writers(cx)).await;
         if exchange.replacement.borrow().is_none() {
-            return Done::Written;
+            return Done::RequestComplete;
         }
-        answered(&exchange, None).await
+        return_response(&exchange, None).await
     })
 }
 
-/// Waits for a guest's call, and runs the guests that are writing its request. Returns `None` if one of these doesn't
-/// pass it on.
-async fn beside_writers<T>(exchange: &Exchange, call: impl Future<Output = T>) -> Option<T> {
+/// Waits for a guest's call, and meanwhile runs the guests that are writing its request. Returns `None` if one of these
+/// doesn't pass the request on.
+async fn while_writers_run<T>(exchange: &Exchange, call: impl Future<Output = T>) -> Option<T> {
     let mut call = pin!(call);
     poll_fn(|cx| {
         let _none_left = exchange.poll_writers(cx);
@@ -276,9 +276,9 @@ async fn beside_writers<T>(exchange: &Exchange, call: impl Future<Output = T>) -
 }
 
 /// Calls `handle_response` of the guests that have passed the request on, in reverse order.
-pub(crate) fn responded(exchange: Rc<Exchange>, message: Message) -> Task {
+pub(crate) fn handle_response(exchange: Rc<Exchange>, message: Message) -> Task {
     Box::pin(async move {
-        // It is polled again when that changes.
+        // The task is polled again when that changes.
         poll_fn(|_| if exchange.is_writing.get() { Poll::Pending } else { Poll::Ready(()) }).await;
         let mut pinned = exchange.take_pinned();
         let (mut message, mut streams) = (message, false);
@@ -288,24 +288,24 @@ pub(crate) fn responded(exchange: Rc<Exchange>, message: Message) -> Task {
                     streams |= writes;
                     message = take_body(&mut memory.response);
                 }
-                Err(failure) => return replaced(&exchange, pinned, Reply::of_failure(&failure)).await,
+                Err(failure) => return pass_back(&exchange, pinned, Reply::of_failure(&failure)).await,
             }
         }
         Done::Continue { body: message, streams }
     })
 }
 
-/// Passes a response made in place of the upstream's back through the guests that have seen the request, once those
-/// that are writing it have returned. If one of them responds too, its response is passed back instead.
-async fn answered(exchange: &Exchange, response: Option<Box<InMemoryHost>>) -> Done {
+/// Passes a response that replaces the upstream's back through the guests that have seen the request, once those that
+/// are writing the request have returned. If one of these responds too, its response is passed back instead.
+async fn return_response(exchange: &Exchange, response: Option<Box<InMemoryHost>>) -> Done {
     poll_fn(|cx| exchange.poll_writers(cx)).await;
     let response = exchange.replacement.take().or(response);
     let pinned = exchange.take_pinned();
-    replaced(exchange, pinned, response.unwrap_or_else(|| Box::new(InMemoryHost::new("", "")))).await
+    pass_back(exchange, pinned, response.unwrap_or_else(|| Box::new(InMemoryHost::new("", "")))).await
 }
 
-/// Passes a response that Envoy doesn't have yet through the remaining guests.
-async fn replaced(
+/// Passes a response that Envoy doesn't have yet back through the remaining guests.
+async fn pass_back(
     exchange: &Exchange,
     mut pinned: Vec<PinnedGuest>,
     mut response: Box<InMemoryHost>,
@@ -315,18 +315,18 @@ async fn replaced(
             (memory.status, memory.response) = (response.status, std::mem::take(&mut response.response));
         };
         let responded = match respond(exchange, guest, HeadLocation::Memory, put).await {
-            Ok((memory, true)) => whole(memory).await,
+            Ok((memory, true)) => collect_response(memory).await,
             Ok((memory, false)) => Ok(memory),
             Err(failure) => Err(failure),
         };
-        exchange.written();
+        exchange.record_response_writers();
         response = responded.unwrap_or_else(|failure| Reply::of_failure(&failure));
     }
     Done::Reply(Reply::of_guest(response))
 }
 
 /// Waits until a guest has written a complete response, since Envoy only accepts complete responses of guests.
-async fn whole(mut memory: Box<InMemoryHost>) -> Result<Box<InMemoryHost>, Failure> {
+async fn collect_response(mut memory: Box<InMemoryHost>) -> Result<Box<InMemoryHost>, Failure> {
     let mut outbound = Outbound::new(BodyKind::Response, take_body(&mut memory.response));
     let mut body = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| outbound.poll_frame(cx)).await {
@@ -336,7 +336,7 @@ async fn whole(mut memory: Box<InMemoryHost>) -> Result<Box<InMemoryHost>, Failu
         if body.len() > MAX_COMPLETE {
             let limit = MAX_COMPLETE >> 20;
             let more =
-                format!("a guest writes more than {limit} MiB in a response that the upstream did not give");
+                format!("a guest has written more than {limit} MiB to a response that isn't the upstream's");
             return Err(Failure::Streamed(more.into()));
         }
     }
@@ -364,10 +364,10 @@ async fn respond(
         Err(_) => "failed",
     };
     if let Ok(Handled { host, stream: Some(stream), .. }) = called {
-        exchange.writes(guest, started, stream);
+        exchange.add_response_writer(guest, started, stream);
         return Ok((attach(exchange, host).memory, true));
     }
-    exchange.called(&guest.name, "response", outcome, started);
+    exchange.record_call(&guest.name, "response", outcome, started);
     let Handled { host, error, .. } = called?;
     if let Some(error) = error {
         failure::log_bypassed(&error);

@@ -162,8 +162,8 @@ impl Process {
         if streams_responses && !callbacks().is_some_and(Callbacks::can_stream) {
             return Err(format!("guest {name}: `stream` requires Envoy 1.38 or later"));
         }
-        let PreparedGuest { builder, bytes, made_of } = PreparedGuest::read(&self.engine, name, settings)?;
-        let key = (name.to_owned(), made_of);
+        let PreparedGuest { builder, bytes, digest } = PreparedGuest::read(&self.engine, name, settings)?;
+        let key = (name.to_owned(), digest);
         // Held during loading: configurations are loaded on the main thread, one after the other.
         let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(guest) = guests.get(&key).and_then(Weak::upgrade) {

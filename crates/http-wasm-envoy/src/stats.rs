@@ -52,7 +52,7 @@ impl Stats {
     ///
     /// Envoy looks up a counter by its labels, which costs more than a guest's call. For this reason, calls are counted
     /// here and reported in batches, and only some of them are timed.
-    pub(crate) fn called(
+    pub(crate) fn record_call(
         &self,
         filter: &Filter,
         guest: &str,

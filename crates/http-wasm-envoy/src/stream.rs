@@ -43,13 +43,13 @@ pub(crate) struct Stream {
     streams: Cell<bool>,
     /// Whether this filter ends the response.
     ends: Cell<bool>,
-    /// Whether guests have written all of a request, and Envoy gets the rest of it from the current hook.
-    is_written: Cell<bool>,
+    /// Whether guests have written all of a request, and the current hook passes the rest of it to Envoy.
+    sends_rest_of_request: Cell<bool>,
     /// Whether the rest of a request that guests write can't be sent.
     is_cut: Cell<bool>,
 }
 
-/// How many times one hook polls a call that wakes itself before the worker's other streams get their turn.
+/// How often one hook polls a call that wakes itself, before the worker's other streams get their turn.
 const POLLS_AT_ONCE: usize = 64;
 
 impl Stream {
@@ -68,14 +68,14 @@ impl Stream {
             failed: Cell::default(),
             streams: Cell::default(),
             ends: Cell::default(),
-            is_written: Cell::default(),
+            sends_rest_of_request: Cell::default(),
             is_cut: Cell::default(),
         })
     }
 
     pub(crate) fn request_headers(&self, end: bool) -> HeadersStatus {
         let Some(config) = self.config.take() else {
-            tracing::error!("Envoy has given a second request to a stream");
+            tracing::error!("Envoy has started a second request on a stream");
             self.fail();
             return HeadersStatus::StopIteration;
         };
@@ -98,7 +98,7 @@ impl Stream {
         self.link.method_is(facts.method.unwrap_or_default());
         let may_stream = exchange.behaviour.chain.iter().any(|guest| guest.streams_requests);
         let message = self.request.borrow_mut().begin(self.filter(), end || facts.is_tunnel, may_stream);
-        let task = exchange::requested(exchange, message);
+        let task = exchange::handle_request(exchange, message);
         self.request_task.replace(Some(task));
         match self.step(BodyKind::Request, Hook::Headers { end }) {
             true => HeadersStatus::Continue,
@@ -114,7 +114,7 @@ impl Stream {
             let task = self.request_task.take();
             if task.is_some() {
                 drop(task);
-                self.request.borrow_mut().stage = Stage::Answered;
+                self.request.borrow_mut().stage = Stage::Discarded;
                 self.drop_writers();
             }
         }
@@ -135,11 +135,11 @@ impl Stream {
         response.waits = waits;
         drop(response);
         if waits {
-            exchange.writers.answered();
+            exchange.writers.response_arrived();
             // Polls them, so that a write that already waits is timed.
             self.waker.schedule(|| self.filter().scheduler());
         }
-        let task = exchange::responded(exchange, message);
+        let task = exchange::handle_response(exchange, message);
         self.response_task.replace(Some(task));
         match self.step(BodyKind::Response, Hook::Headers { end }) {
             true => HeadersStatus::Continue,
@@ -171,7 +171,7 @@ impl Stream {
     /// Continues what was waiting for a wake-up.
     pub(crate) fn scheduled(&self) {
         self.waker.scheduled();
-        if self.is_written.take() {
+        if self.sends_rest_of_request.take() {
             self.request.borrow_mut().pace_normally(self.filter());
         }
         for kind in [BodyKind::Request, BodyKind::Response] {
@@ -235,7 +235,7 @@ impl Stream {
         self.drop_tasks();
         for kind in [BodyKind::Request, BodyKind::Response] {
             if let Ok(mut direction) = self.direction(kind).try_borrow_mut() {
-                direction.stage = Stage::Answered;
+                direction.stage = Stage::Discarded;
             }
         }
         Reply::failed().send(self.filter(), self.grpc.get());
@@ -282,12 +282,12 @@ impl Stream {
     /// Sends what a guest has written since, outside of the hooks for the original's pieces.
     fn send_on(&self, kind: BodyKind) {
         let sent = self.direction(kind).borrow_mut().send_on(self.filter(), &self.waker);
-        self.record_written();
+        self.record_response_writers();
         let sent = sent.unwrap_or_else(|error| {
             self.break_off(kind, &error);
             SendResult::Nothing
         });
-        self.work_on_written(kind, Hook::Scheduled);
+        self.check_writers(kind, Hook::Scheduled);
         if self.send_reply() {
             return;
         }
@@ -297,7 +297,7 @@ impl Stream {
                 self.continue_message(kind);
             }
             SendResult::Ends(last) => {
-                let stage = std::mem::replace(&mut self.response.borrow_mut().stage, Stage::Answered);
+                let stage = std::mem::replace(&mut self.response.borrow_mut().stage, Stage::Discarded);
                 drop(stage);
                 self.ends.set(true);
                 self.filter().end_response(&last.concat());
@@ -309,10 +309,10 @@ impl Stream {
     fn break_off(&self, kind: BodyKind, error: &BoxError) {
         tracing::info!("{error}; the message is aborted");
         if kind == BodyKind::Request && self.is_writing() {
-            // The client gets the response of the guest that has ended the request like this, if that is the reason.
+            // If a guest has ended the request by responding itself, the client gets that response.
             self.is_cut.set(true);
             self.stop_request();
-            // If all guests have passed it on, nothing else responds to a request that the upstream never gets whole.
+            // If all guests have passed the request on, nothing else would respond: the upstream never gets all of it.
             let is_passed_on = self.request_task.borrow().is_none() && self.reply.borrow().is_none();
             if is_passed_on || error.is::<TooMuch>() {
                 self.reply.replace(Some(Reply::failed()));
@@ -327,17 +327,17 @@ impl Stream {
             self.reply.replace(Some(Reply::failed()));
             return;
         }
-        let stage = std::mem::replace(&mut self.direction(kind).borrow_mut().stage, Stage::Answered);
+        let stage = std::mem::replace(&mut self.direction(kind).borrow_mut().stage, Stage::Discarded);
         drop(stage);
         self.filter().reset(b"http_wasm_body");
     }
 
     /// Records the calls of guests that wrote the response.
-    fn record_written(&self) {
+    fn record_response_writers(&self) {
         if self.streams.get()
             && let Some(exchange) = &*self.exchange.borrow()
         {
-            exchange.written();
+            exchange.record_response_writers();
         }
     }
 
@@ -346,12 +346,12 @@ impl Stream {
         self.direction(kind).borrow_mut().take_in(self.filter(), at, &self.waker);
         self.work(kind, at);
         let continues = self.direction(kind).borrow_mut().send(self.filter(), at, &self.waker);
-        self.record_written();
+        self.record_response_writers();
         let continues = continues.unwrap_or_else(|error| {
             self.break_off(kind, &error);
             false
         });
-        self.work_on_written(kind, at);
+        self.check_writers(kind, at);
         if at != Hook::Scheduled {
             self.direction(kind).borrow_mut().is_held = !continues;
         }
@@ -365,7 +365,7 @@ impl Stream {
         for direction in [&self.request, &self.response] {
             let mut direction = direction.borrow_mut();
             direction.is_held = false;
-            let stage = std::mem::replace(&mut direction.stage, Stage::Answered);
+            let stage = std::mem::replace(&mut direction.stage, Stage::Discarded);
             drop(direction);
             // Dropping its contents may call back.
             drop(stage);
@@ -419,10 +419,10 @@ impl Stream {
                     direction.continue_with(self.filter(), message, streams, writing);
                 }
             }
-            Done::Written if self.is_cut.get() => {
+            Done::RequestComplete if self.is_cut.get() => {
                 self.reply.replace(Some(Reply::failed()));
             }
-            Done::Written => {}
+            Done::RequestComplete => {}
             Done::Reply(reply) => {
                 self.reply.replace(Some(reply));
             }

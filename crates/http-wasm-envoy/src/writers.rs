@@ -35,7 +35,7 @@ struct Writer {
 type Decision = Result<Outcome<Host>, Error>;
 
 /// A guest that has finished writing the request.
-pub(crate) struct Written {
+pub(crate) struct FinishedWriter {
     pub(crate) guest: Arc<SharedGuest>,
     pub(crate) index: usize,
     pub(crate) started: Instant,
@@ -63,8 +63,8 @@ impl Writers {
         self.list.borrow().iter().all(|writer| writer.placement.is_on_worker())
     }
 
-    /// Notes that there is a response.
-    pub(crate) fn answered(&self) {
+    /// Tells the innermost guest that the upstream has responded, when it is next polled.
+    pub(crate) fn response_arrived(&self) {
         self.has_response.set(true);
     }
 
@@ -79,7 +79,7 @@ impl Writers {
     }
 
     /// Runs the guests. Returns the next one that has finished, `None` if there are no others.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Written>> {
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<FinishedWriter>> {
         let mut list = self.list.borrow_mut();
         let count = list.len();
         for at in 0..count {
@@ -88,7 +88,7 @@ impl Writers {
             let has_response = self.has_response.get() && at + 1 == count;
             if let Poll::Ready(decision) = writer.poll(has_response, cx) {
                 let Writer { guest, index, started, .. } = list.remove(at);
-                return Poll::Ready(Some(Written { guest, index, started, decision }));
+                return Poll::Ready(Some(FinishedWriter { guest, index, started, decision }));
             }
         }
         if count == 0 { Poll::Ready(None) } else { Poll::Pending }

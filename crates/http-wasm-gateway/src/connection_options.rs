@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::{self, HeaderValue};
 
-use crate::names::{Claim, are_same, folds_to, is_hop_by_hop, remove_all};
+use crate::names::{Claim, are_variants, folds_to, is_hop_by_hop, remove_all};
 
 /// Removes the fields listed in `Connection`, as RFC 9110 section 7.6.1 requires, and keeps in `Connection` only what
 /// concerns the connection itself.
@@ -15,7 +15,7 @@ pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     }
     let kept: Vec<&str> = options(headers).filter(|option| !names_private_field(option)).collect();
     let kept = HeaderValue::from_str(&kept.join(", ")).ok().filter(|kept| !kept.is_empty());
-    remove_all(headers, |name| nominated.iter().any(|nominated| are_same(name.as_str(), nominated)));
+    remove_all(headers, |name| nominated.iter().any(|nominated| are_variants(name.as_str(), nominated)));
     headers.remove(header::CONNECTION);
     if let Some(kept) = kept {
         headers.insert(header::CONNECTION, kept);

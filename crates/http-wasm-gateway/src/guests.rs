@@ -217,7 +217,7 @@ fn load_one(
 ) -> Result<Entry, String> {
     let prepared = PreparedGuest::read(engine, name, guest)?;
     // An observer sees a guest from its start, or not at all.
-    let digest = Digest::of([&prepared.made_of[..], &[u8::from(observer.is_some())]]);
+    let digest = Digest::of([&prepared.digest[..], &[u8::from(observer.is_some())]]);
     let builder = match observer.clone() {
         Some(observer) => prepared.builder.clone().observer(observer),
         None => prepared.builder.clone(),
@@ -287,7 +287,7 @@ pub struct PreparedGuest {
     /// The guest's module.
     pub bytes: Vec<u8>,
     /// A digest of the module and all settings. Guests with the same digest are identical.
-    pub made_of: [u8; 32],
+    pub digest: [u8; 32],
 }
 
 impl PreparedGuest {
@@ -309,7 +309,7 @@ impl PreparedGuest {
             ));
         }
         let config = config_bytes(name, guest)?;
-        let made_of = Digest::of([&*bytes, &config, &json(&settings(guest))]).bytes();
+        let digest = Digest::of([&*bytes, &config, &json(&settings(guest))]).bytes();
         let mut builder = Guest::builder(engine).name(name).config(config);
         for arg in &guest.args {
             builder = builder.arg(&arg.value);
@@ -320,7 +320,7 @@ impl PreparedGuest {
         for mount in &guest.mounts {
             builder = builder.mount(mount.0.clone());
         }
-        Ok(Self { builder: apply_guest_settings(builder, guest), bytes, made_of })
+        Ok(Self { builder: apply_guest_settings(builder, guest), bytes, digest })
     }
 }
 

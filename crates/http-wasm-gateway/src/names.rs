@@ -60,7 +60,7 @@ pub(crate) fn folds_to(name: &[u8], other: &str) -> bool {
 }
 
 /// Whether two names are equal, or variants of each other.
-pub(crate) fn are_same(one: &str, other: &str) -> bool {
+pub(crate) fn are_variants(one: &str, other: &str) -> bool {
     one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(one, other)| fold(one) == fold(other))
 }
 

@@ -3,18 +3,18 @@
 /// How a guest gets a body that has a content coding, such as gzip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Bodies {
-    /// The guest reads the bytes as they were received, and writes those that are sent.
+    /// The guest reads bodies as they were received, and what it writes is sent as it is.
     #[default]
     AsReceived,
     /// The guest reads and writes the content: `gzip`, `deflate`, `br` and `zstd` are decoded while the guest reads.
     /// `content-encoding` and `content-length` of such a message are hidden from it.
     ///
-    /// A body that the guest leaves alone, or only reads, is sent as it was received, byte for byte. Where it changes,
-    /// so do the fields that describe its bytes: digests and `accept-ranges` are removed, an `etag` becomes weak, and
-    /// `vary` lists `accept-encoding`.
+    /// A body that the guest leaves alone, or only reads, is sent as it was received, byte for byte. If the guest
+    /// changes it, the fields that describe its bytes change too: digests and `accept-ranges` are removed, an `etag`
+    /// becomes weak, and `vary` lists `accept-encoding`.
     ///
-    /// What the guest lets pass asks the next handler only for codings that can be decoded, and for whole responses, if
-    /// the guest has enabled `buffer_response`: otherwise it can neither read nor change a response.
+    /// If the guest has enabled `buffer_response`, without which it can neither read nor change responses, the requests
+    /// that it passes on ask the next handler only for codings that can be decoded, and for whole responses.
     Decoded,
 }
 
@@ -52,7 +52,7 @@ pub enum Undecodable {
 
 crate::choices! { Undecodable { Refuse = "refuse", Pass = "pass" } }
 
-/// Which bodies a guest may rewrite while they stream.
+/// Which bodies a guest may rewrite while they are sent.
 ///
 /// The guest must declare that it can: by a custom section `http-wasm-stream`, unless
 /// [`Lint::UndeclaredStream`](crate::Lint::UndeclaredStream) is [allowed](crate::GuestBuilder::allow).
@@ -63,21 +63,21 @@ pub enum Stream {
     #[default]
     Off,
     /// Responses. The first byte that the guest writes in `handle_response` makes status and headers final: they are
-    /// sent, and what it writes is sent as it is written. A write returns when the receiver has taken the bytes and
-    /// is ready for more. `read_body` returns as soon as there is at least one byte, or the end of the body. Until the
-    /// guest returns, an instance is pinned to the response.
+    /// sent, followed by what the guest writes, as it is written. A write returns when the receiver has taken the bytes
+    /// and is ready for more. `read_body` returns as soon as there is at least one byte, or the end of the body. Until
+    /// the guest returns, an instance is pinned to the response.
     ///
-    /// A failure after that breaks the response off, also for a guest that [fails open](crate::OnFailure::Open). The
-    /// time limit is [`stream_total`](crate::Limits::stream_total). [`written_bytes`](crate::Limits::written_bytes)
-    /// doesn't apply.
+    /// A failure after that breaks the response off, even if the guest [fails open](crate::OnFailure::Open). The time
+    /// limit is [`stream_total`](crate::Limits::stream_total). [`written_bytes`](crate::Limits::written_bytes) doesn't
+    /// apply.
     ///
     /// A request's body that the guest writes is sent when `handle_request` returns.
     Response,
     /// Requests, by the same rules. The first byte that the guest writes in `handle_request` makes method, URI and
-    /// headers final, and the next handler is called: [`Outcome::Streams`](crate::Outcome::Streams). If that has
-    /// responded and takes no more of the body (see [`stream_stall`](crate::Limits::stream_stall)), `read_body` returns
-    /// the end of the body, and what the guest writes is discarded. A response that the guest writes in
-    /// `handle_response` is sent when that returns.
+    /// headers final, and the next handler is called: [`Outcome::Streams`](crate::Outcome::Streams). If the next
+    /// handler has responded and takes no more of the body (see [`stream_stall`](crate::Limits::stream_stall)),
+    /// `read_body` returns the end of the body, and what the guest writes is discarded. A response that the guest
+    /// writes in `handle_response` is sent when that function returns.
     Request,
     /// Requests and responses.
     Both,

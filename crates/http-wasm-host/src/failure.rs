@@ -7,7 +7,7 @@
 /// exchange fails under either policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnFailure {
-    /// The exchange fails. Use it for a guest that protects what is behind it.
+    /// The exchange fails. Use it for a guest that protects the next handler.
     #[default]
     Closed,
     /// The exchange continues as if there were no guest: the original request, or the next handler's response, is sent

@@ -18,11 +18,10 @@ pub struct Limits {
     /// must get them again. Above this, the exchange fails, with 413 for a request and 502 for a response. Defaults to
     /// 16 MiB, which fits uploads that a guest has reason to inspect, while a server can hold a thousand of them.
     pub replay_bytes: usize,
-    /// How many times as large as the body that was received its content may become, where bodies are
-    /// [decoded](crate::Bodies::Decoded) and it is larger than 1 MiB. Above this, the exchange fails with 413 for a
-    /// request and 502 for a response. Defaults to 200, as in Apache's mod_deflate: texts rarely get beyond
-    /// 50, decompression bombs begin at 1,000. `replay_bytes` applies to the content that is kept, and to the bytes as
-    /// received that are kept beside it.
+    /// How many times as large as the received body its content may be, if bodies are [decoded](crate::Bodies::Decoded)
+    /// and the content is larger than 1 MiB. Above this, the exchange fails with 413 for a request and 502 for a
+    /// response. Defaults to 200, as in Apache's mod_deflate: texts rarely get beyond 50, decompression bombs begin at
+    /// 1,000. `replay_bytes` applies to the content that is kept, and to the bytes as received that are kept beside it.
     pub decoded_ratio: u32,
     /// Bytes of the bodies that the guest writes, request and response together. Defaults to 16 MiB, for the same
     /// reason.
@@ -60,9 +59,9 @@ pub struct Limits {
     /// [`Stream`](crate::Stream). Replaces `total` for such messages. Defaults to 1 hour: event streams last, and each
     /// holds an instance.
     pub stream_total: Duration,
-    /// How long a write of a request that is sent meanwhile may wait for the next handler once that has responded.
-    /// After that, the next handler counts as not reading the rest. Defaults to 5 s: it may wait for its response to be
-    /// read, which the guest does only after the request.
+    /// How long a guest that writes a request while it is sent may wait in one write, once the next handler has
+    /// responded. After that, the rest of the request is discarded. Defaults to 5 s: the next handler may be waiting
+    /// for its response to be read, which happens only after the request.
     pub stream_stall: Duration,
     /// How much the memory of an instance may have grown since its start when it returns to the pool. An instance that
     /// has grown more is dropped, so that memory is freed after a burst. Defaults to 64 MiB. Per instance.

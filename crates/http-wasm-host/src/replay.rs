@@ -55,7 +55,7 @@ pub enum Returned {
     Trap(String),
 }
 
-/// A module whose recorded instances can be replayed: without a host, on the results that their calls had.
+/// A module whose recorded instances can be replayed without a host, with the recorded results of their calls.
 ///
 /// A [`Tracer`](crate::Tracer) can record these results.
 ///

@@ -52,8 +52,8 @@ pub trait Tracer: Send + Sync + 'static {
         false
     }
 
-    /// Returns what gets the events of the new instance with this number in place of this tracer. By default, nothing
-    /// does. Use it for state of each instance, to avoid a look-up at each event.
+    /// Returns a tracer for the new instance with this number, which gets its events in place of this one. `None` by
+    /// default. Use it to keep state for each instance without a look-up at each event.
     fn follow(&self, instance: u64) -> Option<Box<dyn InstanceTracer>> {
         let _ = instance;
         None

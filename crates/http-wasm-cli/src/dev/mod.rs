@@ -143,7 +143,7 @@ impl Session {
                 print_status("the previous guest keeps running");
                 continue;
             }
-            let begun = Instant::now();
+            let started = Instant::now();
             match reloader.reload().await {
                 Ok(summary) if summary.guests_kept == summary.guests => {
                     print_status("the guest is unchanged");
@@ -153,7 +153,7 @@ impl Session {
                     print_status(&format!(
                         "{} was reloaded in {}",
                         self.dev.name(),
-                        duration(begun.elapsed())
+                        duration(started.elapsed())
                     ));
                     self.loaded(reloader);
                 }
@@ -170,7 +170,7 @@ impl Session {
         let Some(builder) = self.dev.builder.clone() else { return true };
         self.store.change_guest(|guest| guest.phase = GuestPhase::Building);
         print_status(&format!("building: {}", builder.command()));
-        let begun = Instant::now();
+        let started = Instant::now();
         let built = tokio::task::spawn_blocking(move || builder.run()).await;
         let BuildResult { failure, output } = built.unwrap_or_else(|_| BuildResult {
             failure: Some("it failed for an unknown reason".to_owned()),
@@ -185,7 +185,7 @@ impl Session {
             self.failed(&missing, output);
             return false;
         }
-        print_status(&format!("built in {}", duration(begun.elapsed())));
+        print_status(&format!("built in {}", duration(started.elapsed())));
         true
     }
 

@@ -54,8 +54,8 @@ impl Watcher {
         let seen = Files::scan(source.as_deref(), &inputs);
         if let (true, Some(source)) = (seen.is_truncated, &source) {
             tracing::warn!(
-                "{} has more than {MAX_FILES} files, and changes of others aren't noticed; name the directory with the \
-                 guest's source with --watch",
+                "{} has more than {MAX_FILES} files, and changes to the others aren't noticed; use --watch with the \
+                 directory that has the guest's source",
                 source.display()
             );
         }

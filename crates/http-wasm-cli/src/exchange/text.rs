@@ -60,7 +60,7 @@ impl<T: fmt::Display> fmt::Display for Styled<T> {
 /// Writes a request as the next handler got it.
 pub(crate) fn print_request(out: &mut String, request: &SeenRequest, paint: Paint) {
     let SeenRequest { method, uri, version, content } = request;
-    let line = format!("{method} {} {version}", clean(uri));
+    let line = format!("{method} {} {version}", sanitized(uri));
     print_message(out, &line, content, paint);
 }
 
@@ -109,7 +109,7 @@ fn print_message(out: &mut String, line: &str, content: &Content, paint: Paint) 
 fn print_fields(out: &mut String, fields: &HeaderMap, paint: Paint) {
     for (name, value) in fields {
         let value = value.as_bytes();
-        let value = std::str::from_utf8(value).map_or_else(|_| value.escape_ascii().to_string(), clean);
+        let value = std::str::from_utf8(value).map_or_else(|_| value.escape_ascii().to_string(), sanitized);
         line!(out, "{}: {value}", Styled(paint.name, name));
     }
 }
@@ -123,7 +123,7 @@ pub(crate) fn print_trace(out: &mut String, entries: &[Entry], paint: Paint) {
             }
             EntryKind::Started { error: None } => {}
             EntryKind::Started { error: Some(error) } => {
-                line!(out, "  {}", Styled(paint.bad, format_args!("failed: {}", clean(error))));
+                line!(out, "  {}", Styled(paint.bad, format_args!("failed: {}", sanitized(error))));
             }
             EntryKind::Entered { phase: Phase::Request, .. } => {
                 line!(out, "{}", Styled(paint.title, "handle_request()"));
@@ -134,7 +134,7 @@ pub(crate) fn print_trace(out: &mut String, entries: &[Entry], paint: Paint) {
             }
             EntryKind::Call(call) => print_call(out, call, paint),
             EntryKind::Line { stream, text } => {
-                line!(out, "  {} {}", Styled(paint.dim, format_args!("{stream}:")), clean(text));
+                line!(out, "  {} {}", Styled(paint.dim, format_args!("{stream}:")), sanitized(text));
             }
             EntryKind::Next => {
                 line!(out, "{}", Styled(paint.title, "next handler"));
@@ -175,10 +175,10 @@ pub(crate) fn print_trace(out: &mut String, entries: &[Entry], paint: Paint) {
 pub(crate) fn print_failure(out: &mut String, error: &Error, paint: Paint) {
     line!(out, "{}", Styled(paint.bad, indented(&error.to_string())));
     for line in error.backtrace().unwrap_or_default().lines() {
-        line!(out, "  {}", Styled(paint.dim, clean(line)));
+        line!(out, "  {}", Styled(paint.dim, sanitized(line)));
     }
     for line in error.stderr().unwrap_or_default().lines() {
-        line!(out, "  {} {}", Styled(paint.dim, "stderr:"), clean(line));
+        line!(out, "  {} {}", Styled(paint.dim, "stderr:"), sanitized(line));
     }
 }
 
@@ -191,7 +191,7 @@ fn print_call(out: &mut String, call: &CallEntry, paint: Paint) {
     text += ")";
     match (&call.result, &call.answer) {
         (CallResult::Trapped(reason), _) => {
-            let _ = write!(text, " {}", Styled(paint.bad, format_args!("trapped: {}", clean(reason))));
+            let _ = write!(text, " {}", Styled(paint.bad, format_args!("trapped: {}", sanitized(reason))));
         }
         (CallResult::Waits, _) => text += " waits",
         (CallResult::Returned(_), Some(answer)) => {
@@ -252,14 +252,14 @@ fn quoted(bytes: &[u8]) -> String {
 }
 
 /// Text without control characters.
-fn clean(text: &str) -> String {
+fn sanitized(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     escaped(&text).into_owned()
 }
 
 /// Text of several lines, all but the first indented.
 fn indented(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(clean).collect();
+    let lines: Vec<_> = text.lines().map(sanitized).collect();
     lines.join("\n    ")
 }
 

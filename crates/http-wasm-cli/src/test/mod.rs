@@ -107,7 +107,7 @@ impl Test {
                 continue;
             }
             let runner = runners.of(case.config.as_deref())?;
-            let begun = Instant::now();
+            let case_started = Instant::now();
             let (invalid, differences, entries) = match case.ready() {
                 Err(reason) => (Some(reason), Vec::new(), Vec::new()),
                 Ok(ready) => {
@@ -122,7 +122,7 @@ impl Test {
                     (None, differences, result.entries)
                 }
             };
-            let (name, line, took) = (case.name.clone(), document.line_of_case(at), begun.elapsed());
+            let (name, line, took) = (case.name.clone(), document.line_of_case(at), case_started.elapsed());
             let outcome = Outcome { name, line, took, invalid, differences, entries };
             if !outcome.passed() {
                 print(&outcome.explain(&self.tests.display().to_string(), paint))?;
@@ -145,7 +145,7 @@ impl Test {
         if self.update {
             self.save(&document, &changes)?;
         }
-        self.conclude(&outcomes, took)
+        self.print_summary(&outcomes, took)
     }
 
     fn save(&self, document: &Document, changes: &[Change]) -> Result<(), Failure> {
@@ -158,7 +158,7 @@ impl Test {
         print(&format!("updated {}\n", self.tests.display()))
     }
 
-    fn conclude(&self, outcomes: &[Outcome], took: Duration) -> Result<(), Failure> {
+    fn print_summary(&self, outcomes: &[Outcome], took: Duration) -> Result<(), Failure> {
         let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
         let all = outcomes.len();
         match (all, failed) {

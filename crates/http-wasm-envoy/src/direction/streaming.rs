@@ -32,7 +32,7 @@ pub(crate) struct TooMuch;
 
 impl fmt::Display for TooMuch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a guest writes more than {} MiB that Envoy can't send yet", MAX_HELD >> 20)
+        write!(f, "a guest has written more than {} MiB that Envoy can't send yet", MAX_HELD >> 20)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Requests that Envoy has, and that guests are still writing.
+//! Requests that Envoy already has while guests are still writing them.
 
 use std::rc::Rc;
 
@@ -10,11 +10,11 @@ use crate::exchange::{self, Exchange};
 use crate::reply::Reply;
 
 impl Stream {
-    /// From now on, guests write a request that Envoy has. Returns their exchange.
+    /// Envoy has a request that guests are still writing. Returns their exchange.
     pub(super) fn begin_writing(&self) -> Option<Rc<Exchange>> {
         let exchange = self.exchange.borrow().clone()?;
         exchange.is_writing.set(true);
-        self.request_task.replace(Some(exchange::written(exchange.clone())));
+        self.request_task.replace(Some(exchange::wait_for_writers(exchange.clone())));
         Some(exchange)
     }
 
@@ -26,7 +26,7 @@ impl Stream {
         }
     }
 
-    /// Whether Envoy has the request, and guests are still writing it.
+    /// Whether guests are still writing a request that Envoy already has.
     pub(super) fn is_writing(&self) -> bool {
         self.exchange.borrow().as_ref().is_some_and(|exchange| exchange.is_writing.get())
     }
@@ -38,9 +38,10 @@ impl Stream {
         self.waker.schedule(|| self.filter().scheduler());
     }
 
-    /// After guests that write the message have run, follows their decisions. If the upstream has responded completely,
-    /// it doesn't read any more of the request. If it waits for its response to be read, it would wait forever.
-    pub(super) fn work_on_written(&self, kind: BodyKind, at: Hook) {
+    /// Called after the guests that write a request have run. If the upstream's response is complete, the upstream
+    /// doesn't read any more of the request. If its response is too long to be held, the request fails, since the
+    /// upstream would wait forever for its response to be read.
+    pub(super) fn check_writers(&self, kind: BodyKind, at: Hook) {
         if !self.is_writing() {
             return;
         }
@@ -56,19 +57,19 @@ impl Stream {
                 };
                 if is_left {
                     tracing::info!(
-                        "an upstream responds with more than {} MiB before a guest has written the request; the \
-                         request fails",
+                        "an upstream has sent more than {} MiB of its response before a guest has finished writing \
+                         the request; the request fails",
                         MAX_HELD >> 20
                     );
                     self.reply.replace(Some(Reply::failed()));
-                } else if is_over && !matches!(self.request.borrow().stage, Stage::Answered) {
+                } else if is_over && !matches!(self.request.borrow().stage, Stage::Discarded) {
                     self.stop_request();
                 }
             }
         }
     }
 
-    /// Lets the response continue that waits for guests to write the request, if they have done so.
+    /// Lets a response continue that waited for guests to write the request, once they have done so.
     pub(super) fn settle_request(&self) {
         let exchange = self.exchange.borrow().clone();
         let Some(exchange) = exchange else { return };
@@ -85,8 +86,8 @@ impl Stream {
         }
         exchange.is_writing.set(false);
         self.response.borrow_mut().waits = false;
-        // Then Envoy has all of the request, and the response's task continues.
-        self.is_written.set(true);
+        // When the hook runs, Envoy has all of the request, and the response's task continues.
+        self.sends_rest_of_request.set(true);
         self.waker.schedule(|| self.filter().scheduler());
     }
 }

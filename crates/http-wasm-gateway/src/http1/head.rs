@@ -88,10 +88,10 @@ impl<'a> Field<'a> {
 
 /// The lines of a complete head, without their ends and up to the empty one.
 pub(crate) fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut begun = 0;
+    let mut line_start = 0;
     let lines = memchr_iter(b'\n', head).map(move |end| {
-        let line = &head[begun..end];
-        begun = end + 1;
+        let line = &head[line_start..end];
+        line_start = end + 1;
         line
     });
     lines.filter_map(|line| line.strip_suffix(b"\r")).take_while(|line| !line.is_empty())

@@ -50,7 +50,7 @@ impl<B> IncomingBody<B> {
         status: StatusCode,
         reason: impl Into<BoxError>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.upload.breached(status);
+        self.upload.set_failure(status);
         Poll::Ready(Some(Err(reason.into())))
     }
 }
@@ -221,7 +221,7 @@ mod tests {
             collected = body.collect() => assert!(collected.is_err()),
             () = drip(&mut sender, 3, 1000) => unreachable!("it is never done"),
         }
-        assert_eq!((start.elapsed().as_secs(), upload.breach()), (13, Some(StatusCode::REQUEST_TIMEOUT)));
+        assert_eq!((start.elapsed().as_secs(), upload.failure()), (13, Some(StatusCode::REQUEST_TIMEOUT)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -233,7 +233,7 @@ mod tests {
             () = drip(&mut sender, 1000, 20) => unreachable!("it is given up"),
         }
         // Each second earns a fifth of one.
-        assert_eq!((start.elapsed().as_secs(), upload.breach()), (12, Some(StatusCode::REQUEST_TIMEOUT)));
+        assert_eq!((start.elapsed().as_secs(), upload.failure()), (12, Some(StatusCode::REQUEST_TIMEOUT)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -244,7 +244,7 @@ mod tests {
             collected = body.collect() => assert!(collected.is_err()),
             () = drip(&mut sender, 1000, 100) => unreachable!("it is given up"),
         }
-        assert_eq!((start.elapsed().as_secs(), upload.breach()), (51, Some(StatusCode::PAYLOAD_TOO_LARGE)));
+        assert_eq!((start.elapsed().as_secs(), upload.failure()), (51, Some(StatusCode::PAYLOAD_TOO_LARGE)));
     }
 
     #[tokio::test(start_paused = true)]

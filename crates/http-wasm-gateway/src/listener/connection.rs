@@ -166,7 +166,7 @@ impl<A: Answer> Connections<A> {
         let result = lifetime.run(connection, shut_down, drain_grace(&mut closing)).await;
         let refused = match start_line.has_timed_out() {
             true => Some(StatusCode::REQUEST_TIMEOUT),
-            false => result.as_ref().err().and_then(|error| answered_by_hyper(&**error)),
+            false => result.as_ref().err().and_then(|error| status_from_hyper(&**error)),
         };
         if let Some(status) = refused {
             answer.refused(Inbound::new(unparsed(&start_line.get()), client), status);
@@ -209,7 +209,7 @@ async fn drain_grace(closing: &mut watch::Receiver<bool>) {
 }
 
 /// hyper's response to a head that it couldn't parse.
-fn answered_by_hyper(error: &(dyn std::error::Error + 'static)) -> Option<StatusCode> {
+fn status_from_hyper(error: &(dyn std::error::Error + 'static)) -> Option<StatusCode> {
     let error = error.downcast_ref::<hyper::Error>().filter(|error| error.is_parse())?;
     Some(match error.is_parse_too_large() {
         // hyper offers no other way to find out.

@@ -45,7 +45,7 @@ impl Successor {
                         return std::future::pending().await;
                     }
                     if let Some(successor) = started.take() {
-                        successor.give_up();
+                        successor.kill();
                         tracing::warn!("killed a successor that was not ready before the next signal");
                     }
                     tracing::info!("starting a successor");
@@ -89,7 +89,7 @@ impl Starting {
     }
 
     /// Kills it. The thread that waits for it notices that its pipe is closed.
-    fn give_up(self) {
+    fn kill(self) {
         let mut process = lock(&self.process);
         process.given_up = true;
         if let Some(child) = &mut process.child {

@@ -37,7 +37,7 @@ pub(super) struct Upload<B> {
     /// Whether a handler has polled the body.
     requested: AtomicBool,
     answered: AtomicBool,
-    breach: AtomicU16,
+    failure: AtomicU16,
     frames: AtomicU64,
     /// How many bytes the body may have.
     limit: AtomicU64,
@@ -70,7 +70,7 @@ impl<B> Upload<B> {
             expects_continue,
             requested: AtomicBool::new(false),
             answered: AtomicBool::new(false),
-            breach: AtomicU16::new(0),
+            failure: AtomicU16::new(0),
             frames: AtomicU64::new(0),
             limit: AtomicU64::new(limit.unwrap_or(u64::MAX)),
             is_lifted: AtomicBool::new(false),
@@ -89,13 +89,13 @@ impl<B> Upload<B> {
     }
 
     /// Called when the body has exceeded a limit or ended prematurely.
-    pub(super) fn breached(&self, status: StatusCode) {
-        self.breach.store(status.as_u16(), Ordering::Relaxed);
+    pub(super) fn set_failure(&self, status: StatusCode) {
+        self.failure.store(status.as_u16(), Ordering::Relaxed);
     }
 
     /// The status to respond with because the body has failed, if it has.
-    pub(super) fn breach(&self) -> Option<StatusCode> {
-        StatusCode::from_u16(self.breach.load(Ordering::Relaxed)).ok()
+    pub(super) fn failure(&self) -> Option<StatusCode> {
+        StatusCode::from_u16(self.failure.load(Ordering::Relaxed)).ok()
     }
 
     /// The maximum number of bytes in the body.
@@ -239,7 +239,7 @@ async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<(), ()> 
 impl<B: Send> BodyVerdict for Upload<B> {
     fn settle(&self) -> Option<StatusCode> {
         self.answered();
-        self.breach()
+        self.failure()
     }
 
     fn lift_limit(&self) -> Option<u64> {

@@ -134,7 +134,7 @@ impl Finished {
 
 impl Drop for Finished {
     fn drop(&mut self) {
-        self.memory.give_back(self.held);
+        self.memory.release(self.held);
     }
 }
 

@@ -69,12 +69,12 @@ impl Memory {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         let fits = before.saturating_add(bytes) <= self.limit;
         if !fits {
-            self.give_back(bytes);
+            self.release(bytes);
         }
         fits
     }
 
-    pub(super) fn give_back(&self, bytes: usize) {
+    pub(super) fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -240,7 +240,7 @@ impl Entries {
 
 impl Drop for InstanceLog {
     fn drop(&mut self) {
-        self.memory.give_back(self.lock().taken);
+        self.memory.release(self.lock().taken);
     }
 }
 

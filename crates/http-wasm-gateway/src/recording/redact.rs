@@ -231,7 +231,7 @@ struct Finder {
 }
 
 impl Finder {
-    fn finds_any(&self, text: &[u8]) -> bool {
+    fn contains_any(&self, text: &[u8]) -> bool {
         let is_short = |part| matches!(part, Part::Word(word) if self.short.contains(word));
         self.long.as_ref().is_some_and(|long| long.is_match(text))
             || !self.short.is_empty() && split(text).any(is_short)
@@ -369,7 +369,7 @@ impl Redactor<'_> {
 
     /// Replaces the words of secrets in a text.
     fn text<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
-        if !self.words.finds_any(text) {
+        if !self.words.contains_any(text) {
             return Cow::Borrowed(text);
         }
         let mut masked = Vec::with_capacity(text.len());

@@ -67,14 +67,14 @@ pub(super) enum Part<'a> {
 
 /// The words of a text, and the bytes between them.
 pub(super) fn split(text: &[u8]) -> impl Iterator<Item = Part<'_>> {
-    let parts = text.chunk_by(|a, b| is_of_word(*a) == is_of_word(*b));
-    parts.map(|part| match part.first().is_some_and(|byte| is_of_word(*byte)) {
+    let parts = text.chunk_by(|a, b| is_word_byte(*a) == is_word_byte(*b));
+    parts.map(|part| match part.first().is_some_and(|byte| is_word_byte(*byte)) {
         true => Part::Word(part),
         false => Part::Other(part),
     })
 }
 
-fn is_of_word(byte: u8) -> bool {
+fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'-' | b'_')
 }
 

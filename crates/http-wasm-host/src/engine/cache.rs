@@ -129,7 +129,7 @@ impl CodeCache {
         else {
             return Ok(Err("is damaged"));
         };
-        if checksum != sum(key, &entry[MAGIC.len() + CHECKSUM..]) {
+        if checksum != checksum_of(key, &entry[MAGIC.len() + CHECKSUM..]) {
             return Ok(Err("is damaged"));
         }
         // This ensures that entries in use are removed last. If it fails, this entry may be removed earlier.
@@ -155,7 +155,7 @@ impl CodeCache {
         let _removed = self.directory.remove(&unfinished);
         let write = |mut file: File| {
             file.write_all(MAGIC)?;
-            file.write_all(&sum(key, code))?;
+            file.write_all(&checksum_of(key, code))?;
             file.write_all(code)
         };
         let written = self.directory.create(&unfinished).and_then(write);
@@ -206,7 +206,7 @@ fn name(key: Key) -> PathBuf {
 }
 
 /// The checksum of an entry. It covers the key, so that an entry is invalid under another name.
-fn sum(key: Key, code: &[u8]) -> [u8; CHECKSUM] {
+fn checksum_of(key: Key, code: &[u8]) -> [u8; CHECKSUM] {
     Sha256::new().chain_update(key.0).chain_update(code).finalize().into()
 }
 

@@ -56,7 +56,7 @@ impl MemoryBudget {
     /// Whether a sheddable request may have an instance of `bytes`. `idle` returns how many idle instances of that size
     /// its guest has, and is only called when memory is short.
     #[inline]
-    pub(crate) fn has_room_to_shed(&self, bytes: usize, idle: impl FnOnce() -> usize) -> bool {
+    pub(crate) fn has_room_for_sheddable(&self, bytes: usize, idle: impl FnOnce() -> usize) -> bool {
         let used = self.used();
         self.fits(used, bytes, true) || {
             let idle = idle();

@@ -248,8 +248,8 @@ impl EngineBuilder {
     }
 
     /// Sets whether every call can yield. By default, once a guest has proved to be quick, it runs on its caller's
-    /// stack, which is cheaper. If it then computes for long, it blocks that thread until its deadline, once. Set this
-    /// for a server whose event loop runs on that thread.
+    /// stack, which is cheaper. If it then computes for a long time, it blocks that thread until its deadline, but only
+    /// once. Set this for a server whose event loop runs on that thread.
     pub fn yields_always(mut self, yields_always: bool) -> Self {
         self.yields_always = yields_always;
         self
@@ -282,8 +282,8 @@ impl EngineBuilder {
     }
 
     /// Sets the maximum memory of the instances of all guests together, in bytes. When it is used up, requests that
-    /// need a new instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), and guests can't grow theirs. The
-    /// last quarter is reserved for requests that aren't [sheddable](crate::LocalHost::is_sheddable). No limit by
+    /// need a new instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), and guests can't grow their memory.
+    /// The last quarter is reserved for requests that aren't [sheddable](crate::LocalHost::is_sheddable). No limit by
     /// default: a library can't know what else its process holds.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.memory_budget = bytes;

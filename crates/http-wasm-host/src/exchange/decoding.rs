@@ -76,10 +76,11 @@ impl<H: Host> Exchange<H> {
         let is_partial =
             kind == BodyKind::Response && (self.host.status() == 206 || !values(b"content-range").is_empty());
         match Codings::parse(values(CONTENT_ENCODING)) {
-            _ if is_partial => message.undecodable = Some("it is a part of the content"),
+            _ if is_partial => message.undecodable = Some("it is only a part of the content"),
             Codings::Identity => {}
             Codings::Unknown => {
-                message.undecodable = Some("its content-encoding is unknown, or has more than 5 codings");
+                message.undecodable =
+                    Some("its content-encoding has an unknown coding, or more than 5 codings");
             }
             Codings::Known(codings) => message.codings = Some(codings),
         }

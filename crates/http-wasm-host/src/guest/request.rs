@@ -33,7 +33,7 @@ impl<H: Host> Guest<H> {
     /// it that much.
     ///
     /// # Errors
-    /// When no instance can be made or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests
+    /// If no instance can be created or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests
     /// are not affected.
     #[inline]
     pub fn handle_request(&self, host: H) -> Progress<Result<Outcome<H>, Error>> {
@@ -41,7 +41,7 @@ impl<H: Host> Guest<H> {
             return self.on_new_instance(host);
         };
         if instance.shared().needs_permit(Phase::Request) {
-            return self.in_turn(instance, host);
+            return self.call_with_permit(instance, host);
         }
         self.on_instance(instance, host, None)
     }
@@ -76,7 +76,7 @@ impl<H: Host> Guest<H> {
     /// Calls an idle instance of a heavy guest if a permit is free. Otherwise returns it, since waiting requests hold
     /// no instance.
     #[cold]
-    fn in_turn(&self, instance: PooledInstance<H>, host: H) -> Progress<Result<Outcome<H>, Error>> {
+    fn call_with_permit(&self, instance: PooledInstance<H>, host: H) -> Progress<Result<Outcome<H>, Error>> {
         match instance.shared().calls.compute.queue.try_acquire() {
             Some(permit) => self.on_instance(instance, host, Some(permit)),
             None => {
@@ -145,15 +145,15 @@ impl<H: Host> Handle<H> {
         let Self { factory, pool, .. } = self;
         let shared = factory.shared();
         // Sheddable requests are rejected at once, since trying costs more.
-        if sheddable && !self.has_room_to_shed() {
-            return Err(self.sheds());
+        if sheddable && !self.has_room_for_sheddable() {
+            return Err(self.shed_error());
         }
         let made = if factory.startup().functions.any() {
             match pool.start_queue().wait(shared.engine.background(), sheddable, || pool.take()).await {
                 // Others have taken the rest in the meantime.
-                Acquired::Returned(instance) if sheddable && !self.has_room_to_shed() => {
+                Acquired::Returned(instance) if sheddable && !self.has_room_for_sheddable() => {
                     instance.recycle();
-                    return Err(self.sheds());
+                    return Err(self.shed_error());
                 }
                 Acquired::Returned(instance) => {
                     shared.checked_out(true);
@@ -177,17 +177,17 @@ impl<H: Host> Handle<H> {
     /// An idle instance for a request, if there is one.
     #[inline]
     fn idle(&self, sheddable: bool) -> Option<PooledInstance<H>> {
-        if sheddable && !self.has_room_to_shed() { None } else { self.pool.take() }
+        if sheddable && !self.has_room_for_sheddable() { None } else { self.pool.take() }
     }
 
     /// Whether a sheddable request may have an instance, and leaves enough for others.
-    fn has_room_to_shed(&self) -> bool {
+    fn has_room_for_sheddable(&self) -> bool {
         let memory = self.factory.shared().engine.memory();
-        memory.has_room_to_shed(self.facts.memory_bytes, || self.pool.idle())
+        memory.has_room_for_sheddable(self.facts.memory_bytes, || self.pool.idle())
     }
 
     /// The failure of a sheddable request.
-    fn sheds(&self) -> Error {
+    fn shed_error(&self) -> Error {
         let shared = self.factory.shared();
         let memory = shared.engine.memory();
         memory.fails();

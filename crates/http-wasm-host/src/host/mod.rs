@@ -307,7 +307,8 @@ pub trait LocalHost: 'static {
         open()
     }
 
-    /// Returns the number by which a [`Tracer`](crate::Tracer) recognises the exchange; 0, the default, if it need not.
+    /// Returns the number by which a [`Tracer`](crate::Tracer) recognises the exchange; 0, the default, if none needs
+    /// to.
     fn trace_id(&self) -> u64 {
         0
     }
@@ -332,8 +333,9 @@ pub trait LocalHost: 'static {
 
     /// Splits off a message, for a guest that [streams](crate::Stream) and begins to write it: returns a host that has
     /// its head, and gets its body with the next call of [`set_body`](Self::set_body), as [`Rest::Streamed`]. What
-    /// remains here is a copy of the head for the guest to read, and the unread rest of the body. From a request's
-    /// host, that of [`Outcome::Streams`](crate::Outcome::Streams), the next handler gets the request.
+    /// remains here is a copy of the head for the guest to read, and the unread rest of the body. For a request, the
+    /// returned host is that of [`Outcome::Streams`](crate::Outcome::Streams), from which the next handler gets the
+    /// request.
     ///
     /// Returns `None` if the server can't send such a message while it is being written, which is the default.
     ///

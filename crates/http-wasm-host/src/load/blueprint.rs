@@ -51,14 +51,14 @@ impl<H: Host> Blueprint<H> {
             true => Mode::Direct,
             false => Mode::Fiber,
         };
-        let mut begun = self.begin(&shared.counters, mode, sheddable).await?;
-        if mode == Mode::Direct && begun.started.as_ref().is_err_and(|error| error.is::<Stop>()) {
+        let mut attempt = self.begin(&shared.counters, mode, sheddable).await?;
+        if mode == Mode::Direct && attempt.started.as_ref().is_err_and(|error| error.is::<Stop>()) {
             // The start-up was only stopped because it ran without a fiber.
             functions.fiber_policy.was_slow();
-            drop(begun);
-            begun = self.begin(&shared.counters, Mode::Fiber, sheddable).await?;
+            drop(attempt);
+            attempt = self.begin(&shared.counters, Mode::Fiber, sheddable).await?;
         }
-        let Started { linked, mut store, started } = begun;
+        let Started { linked, mut store, started } = attempt;
         let exports = started.and_then(|instance| linked.exports(&mut store, &instance));
         let exports = exports.map_err(|error| {
             store.data_mut().flush_output();
@@ -78,11 +78,12 @@ impl<H: Host> Blueprint<H> {
         mode: Mode,
         sheddable: bool,
     ) -> Result<Started<'_, H>, Error> {
-        let begun = self.begin_in(&self.linked, counters, mode, sheddable).await?;
-        let has_no_slot = begun.started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>());
+        let attempt = self.begin_in(&self.linked, counters, mode, sheddable).await?;
+        let has_no_slot =
+            attempt.started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>());
         match if has_no_slot { self.overflow() } else { None } {
             Some(overflow) => self.begin_in(overflow?, counters, mode, sheddable).await,
-            None => Ok(begun),
+            None => Ok(attempt),
         }
     }
 

@@ -127,13 +127,13 @@ impl GuestBuilder {
         self
     }
 
-    /// Sets what decoding does at its limits, for [`Bodies::Decoded`].
+    /// Configures decoding, for [`Bodies::Decoded`]. [`Decoding`] lists the defaults.
     pub fn decoding(mut self, decoding: Decoding) -> Self {
         self.decoding = decoding;
         self
     }
 
-    /// Sets which bodies the guest may rewrite while they stream. [`Stream::Off`] by default.
+    /// Sets which bodies the guest may rewrite while they are sent. [`Stream::Off`] by default.
     pub fn stream(mut self, stream: Stream) -> Self {
         self.stream = stream;
         self
@@ -199,7 +199,7 @@ impl GuestBuilder {
     }
 
     /// Loads the guest without warnings about it, and without a [test request](crate::GuestFacts::warnings) to find
-    /// some: for the second of two copies of a guest.
+    /// some. Use it for the second of two copies of a guest.
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
         self

@@ -178,7 +178,7 @@ impl GuestBuilder {
             Precompiled::parse(bytes).ok_or_else(|| refused("the file is truncated; compile it again"))?;
         if file.code.is_none() {
             let guest = &*self.guest_name();
-            tracing::warn!(guest, "precompiled by another version; compiling it again");
+            tracing::warn!(guest, "the guest was precompiled by another version; compiling it again");
         }
         Ok((file.wasm, file.code))
     }
@@ -194,7 +194,7 @@ fn compiled(startup: &Startup, wasm: &[u8], precompiled: Option<&[u8]>) -> Resul
             Err(reason) => tracing::warn!(
                 guest = &*shared.name,
                 reason,
-                "precompiled code doesn't fit this engine; compiling it again"
+                "the precompiled code doesn't fit this engine; compiling the guest again"
             ),
         }
     }

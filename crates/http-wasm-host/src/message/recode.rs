@@ -46,8 +46,8 @@ impl Recode {
         }
     }
 
-    /// The next frame of the decoded or encoded body; `next` returns those of the body itself. Not to be called again
-    /// after the end.
+    /// Returns the next frame of the decoded or encoded body. `next` polls the body itself for its next frame. This
+    /// must not be called again after the end.
     ///
     /// # Errors
     /// Those of `next`, and if the body can't be decoded.

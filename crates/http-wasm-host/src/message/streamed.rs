@@ -13,8 +13,8 @@ use crate::error::BoxError;
 /// A body that a guest writes while it is sent. A host gets it as [`Rest::Streamed`](crate::Rest::Streamed).
 ///
 /// The guest is suspended in each write until the receiver polls for more. So no more than one piece is ever held, and
-/// a slow receiver slows the guest down. The guest that writes a response runs while this is polled, and dropping it
-/// abandons the guest's call. One that writes a request runs while its [`RequestStream`](crate::RequestStream) is
+/// a slow receiver slows the guest down. A guest that writes a response runs while this is polled, and dropping this
+/// abandons the guest's call. A guest that writes a request runs while its [`RequestStream`](crate::RequestStream) is
 /// polled.
 pub struct Streamed {
     shared: Arc<Shared>,
@@ -205,7 +205,7 @@ impl Streamed {
     /// Returns the next frame of the body. It must not be called again after the end.
     ///
     /// # Errors
-    /// If the guest fails. The message must then be broken off: what was sent isn't the whole body.
+    /// If the guest fails. The message must then be broken off, since the body isn't complete.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BoxError>>> {
         if let Some(piece) = self.take_piece() {
             return Poll::Ready(Some(Ok(Frame::Data(piece))));

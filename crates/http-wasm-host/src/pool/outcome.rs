@@ -38,18 +38,18 @@ pub enum Outcome<H: Host> {
     },
 }
 
-/// A request whose guest goes on while its body is sent; see [`Stream`](crate::Stream).
+/// A request that its guest is still writing while it is sent; see [`Stream`](crate::Stream).
 ///
 /// Take the request out of [`host_mut`](Self::host_mut), and poll the next handler and this at the same time: the guest
 /// runs while this is polled, and waits in each write until the next handler polls the body for more. If the next
-/// handler responds first, call [`answered`](Self::answered) and keep the response until this has ended.
+/// handler responds first, call [`answered`](Self::answered) and keep the response until this completes.
 ///
-/// It ends with what the guest decides in the end: [`Outcome::Next`], or [`Outcome::Respond`], which replaces any
-/// response of the next handler; drop that, as the body that it got breaks off. The same goes for an error. The guest
-/// can't be bypassed any more.
+/// It completes with the guest's decision. After [`Outcome::Next`], put the next handler's response into the host as
+/// usual. [`Outcome::Respond`] or an error replaces that response, which you should drop: the next handler never gets
+/// the complete body. The guest can't be bypassed any more.
 ///
-/// If this is dropped before it has ended, the body breaks off, and the guest's call goes on in the background until it
-/// returns: what it reads ends, and what it writes is discarded.
+/// If this is dropped before it completes, the body is broken off, and the guest's call continues in the background
+/// until it returns: reads return the end of the body, and writes are discarded.
 ///
 /// ```
 /// use std::task::Poll;
@@ -120,14 +120,14 @@ impl<H: Host> RequestStream<H> {
         &mut self.0.host
     }
 
-    /// The next handler has responded. From now on it has to take what the guest writes within
-    /// [`stream_stall`](crate::Limits::stream_stall); otherwise the body is broken off, and the guest reads and writes
-    /// as if it had ended.
+    /// To be called when the next handler has responded. From then on, the next handler must take each write within
+    /// [`stream_stall`](crate::Limits::stream_stall). Otherwise the body is broken off, reads return the end of the
+    /// body, and writes are discarded.
     pub fn answered(&mut self) {
         self.0.has_answer = true;
     }
 
-    /// Drops the stream. If the guest's call goes on in the background, the returned value represents that call.
+    /// Drops the stream. If the guest's call continues in the background, the returned value represents that call.
     pub fn abandon(&mut self) -> Option<AbandonedCall> {
         let call = self.0.call.as_mut()?;
         self.0.body.break_off("the exchange of the request was dropped");
@@ -173,7 +173,7 @@ impl<H: Host> Future for RequestStream<H> {
             writing.stall = None;
             writing
                 .body
-                .break_off("the next handler has responded, and didn't read the rest of the request in time");
+                .break_off("the next handler has responded, but didn't read the rest of the request in time");
         }
     }
 }

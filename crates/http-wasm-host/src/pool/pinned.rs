@@ -41,7 +41,7 @@ pub(crate) const ABANDONED: &str = "; its client had gone";
 /// let outcome = guest.handle_request(InMemoryHost::new("GET", "/orders")).await?;
 /// let Outcome::Next(mut pinned) = outcome else { panic!("the guest lets the request pass") };
 ///
-/// // The next handler takes the request, which may differ from what came in, and gives a response.
+/// // The next handler takes the request, which the guest may have changed, and responds.
 /// let host = pinned.host_mut();
 /// host.status = if host.uri == b"/orders" { 200 } else { 404 };
 /// host.response.set_body("[]");

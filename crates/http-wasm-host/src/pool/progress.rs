@@ -29,7 +29,7 @@ use crate::run::shared::Shared;
 /// let outcome = match progress.done() {
 ///     // The usual case. No future is involved, which a server on its own event loop can take advantage of.
 ///     Ok(result) => result?,
-///     // The guest waits for a body, or computes for long.
+///     // The guest waits for a body, or computes for a long time.
 ///     Err(progress) => progress.await?,
 /// };
 /// assert!(matches!(outcome, Outcome::Respond(_)));

@@ -26,33 +26,34 @@ pub struct Handled<H> {
     /// The error, for the log, if the guest failed and [fails open](crate::OnFailure::Open). The response is then the
     /// next handler's, unchanged.
     pub error: Option<Error>,
-    /// If the guest [streams](crate::Stream) its response, it goes on while the body is sent.
+    /// The rest of the guest's call, if the guest [streams](crate::Stream) the response: it runs while the body is
+    /// sent.
     pub stream: Option<ResponseStream>,
 }
 
-/// A response whose guest goes on while its body is sent; see [`Stream`](crate::Stream).
+/// A response that its guest is still writing while it is sent; see [`Stream`](crate::Stream).
 ///
-/// Whoever polls the body runs the guest. [`on_end`](Self::on_end) reports how that ends.
+/// Polling the body runs the guest. [`on_end`](Self::on_end) reports how its call ends.
 pub struct ResponseStream(Arc<Mutex<Option<OnEnd>>>);
 
 type OnEnd = Box<dyn FnOnce(StreamEnd<'_>) + Send>;
 
-/// How a guest's part in a response ends that is sent while the guest writes it.
+/// How the call of a guest has ended that was writing a response while it was sent.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StreamEnd<'a> {
     /// The guest has returned.
     Finished,
-    /// The guest has failed, and the response is broken off.
+    /// The guest has failed, and the response was broken off.
     Failed(&'a Error),
-    /// The body was dropped, and the guest's call goes on in the background until it returns: what it reads ends, and
-    /// what it writes is discarded.
+    /// The body was dropped. The call continues in the background until the guest returns: reads return the end of the
+    /// body, and writes are discarded.
     Abandoned(AbandonedCall),
 }
 
 impl ResponseStream {
-    /// Calls `ended` when the guest's part ends. It is dropped without being called if the body is dropped and the call
-    /// can't go on in the background, as without an async runtime.
+    /// Calls `ended` when the guest's call has ended or was abandoned. `ended` isn't called if the body is dropped and
+    /// the call can't continue in the background, for example because there is no async runtime.
     pub fn on_end(self, ended: impl FnOnce(StreamEnd<'_>) + Send + 'static) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ended));
     }

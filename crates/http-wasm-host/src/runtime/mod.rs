@@ -18,9 +18,9 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the core needs from an async runtime, apart from polling its futures.
 ///
-/// The futures themselves can be polled by any executor. By default an engine uses [`TokioRuntime`]: within a tokio
-/// runtime its tasks and timers, and elsewhere a thread of the engine's own for clean-up calls and timers. To use
-/// another runtime, pass it to [`EngineBuilder::runtime`](crate::EngineBuilder::runtime).
+/// The futures themselves can be polled by any executor. By default, an engine uses [`TokioRuntime`]: tokio's tasks and
+/// timers within a tokio runtime, and a thread of its own for clean-up calls and timers elsewhere. To use another
+/// runtime, pass it to [`EngineBuilder::runtime`](crate::EngineBuilder::runtime).
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,11 +48,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// Runs `task` off the current request's path.
     ///
     /// # Errors
-    /// Returns the task if there is no runtime to run it. The housekeeping thread runs it then.
+    /// Returns the task if there is no runtime to run it. The housekeeping thread then runs it.
     fn spawn(&self, task: Task) -> Result<(), Task>;
 
-    /// Returns a future that ends after `duration`, or `None` if there is no timer. The housekeeping thread keeps the
-    /// time then.
+    /// Returns a future that ends after `duration`, or `None` if there is no timer. The housekeeping thread then takes
+    /// its place.
     fn sleep(&self, duration: Duration) -> Option<Task>;
 
     /// Returns a future that ends once other tasks and the runtime's I/O have had their turn.

@@ -16,7 +16,7 @@ use tonic::{Status, Streaming};
 
 use super::body::{BodySender, BodyTransfer, End, ReceivedBody};
 use super::head;
-use super::output::{Direction, Output, Rest, cut, in_place_of_kept};
+use super::output::{Direction, Output, Rest, cut, replacement_of_kept};
 use super::processor::Processor;
 use super::wire::{BodySendMode, Event, HttpHeaders, ProcessingRequest, ProtocolConfiguration, Struct};
 use crate::body::BoxBody;
@@ -170,7 +170,7 @@ async fn through_guests(
         let (new, body) = request.into_parts();
         let mut body = body;
         if let BodyTransfer::Kept(is_passed) = &transfer
-            && in_place_of_kept(is_passed, std::mem::take(&mut body)).await?.is_some()
+            && replacement_of_kept(is_passed, std::mem::take(&mut body)).await?.is_some()
         {
             let fix = "`processing_mode.request_body_mode` must be FULL_DUPLEX_STREAMED";
             return Err(misconfigured("a guest writes a request body, but Envoy accepts none", fix));
@@ -196,7 +196,7 @@ async fn through_guests(
     // If guests have set a status that allows no body, the body is dropped as it arrives.
     let mut body = if is_bodyless(new.status.as_u16()) { BoxBody::empty() } else { body };
     if let BodyTransfer::Kept(is_passed) = &transfer
-        && let Some(made) = in_place_of_kept(is_passed, std::mem::take(&mut body)).await?
+        && let Some(made) = replacement_of_kept(is_passed, std::mem::take(&mut body)).await?
     {
         output.immediate(Response::from_parts(new, BoxBody::from(made))).await?;
         return Ok(Done::Answered);

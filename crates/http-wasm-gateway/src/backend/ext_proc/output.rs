@@ -98,7 +98,7 @@ impl Output {
         let rest = match transfer {
             BodyTransfer::Streamed(end) => Some((body, end)),
             BodyTransfer::Tunnel(pieces, end) => Some((BoxBody::new(pieces), end)),
-            // Envoy sends its own body; see `in_place_of_kept`.
+            // Envoy sends its own body; see `replacement_of_kept`.
             BodyTransfer::Kept(_) | BodyTransfer::KeptTunnel => None,
             BodyTransfer::WithHead => {
                 if let Some(body) = replacement(body).await? {
@@ -198,7 +198,10 @@ impl Output {
 
 /// The body that guests have written in place of one that Envoy keeps, if any. Envoy doesn't always accept it with the
 /// head, since it isn't known whether trailers follow.
-pub(super) async fn in_place_of_kept(is_passed: &AtomicBool, body: BoxBody) -> Result<Option<Bytes>, Status> {
+pub(super) async fn replacement_of_kept(
+    is_passed: &AtomicBool,
+    body: BoxBody,
+) -> Result<Option<Bytes>, Status> {
     is_passed.store(true, Ordering::Relaxed);
     match body.collect().await {
         Ok(body) => Ok(Some(body.to_bytes())),

@@ -167,7 +167,7 @@ fn check_redirect(redirect: &Redirect, route: &Route, config: &Config, context: 
         let fault = Fault::new(to.span(), "this redirect leads back to the same request");
         context.fault(fault.help("change the scheme, the host or the path"));
     } else if let [scheme] = back[..]
-        && config.listen.iter().any(|listen| unused::may_take(route, listen, *scheme))
+        && config.listen.iter().any(|listen| unused::can_receive(route, listen, *scheme))
     {
         let (own, other) = if scheme.is_tls() { ("https", "http") } else { ("http", "https") };
         let fault =

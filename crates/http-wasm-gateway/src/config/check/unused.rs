@@ -23,7 +23,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
         }
     }
     for route in &config.routes {
-        if !config.listen.iter().any(|listen| may_take_any(route, listen)) {
+        if !config.listen.iter().any(|listen| can_receive_any(route, listen)) {
             let fault = Fault::warning(route.span(), "no listener receives requests for this route");
             context.fault(fault.help(
                 "requests are https if their listener has `tls`, or a trusted proxy says so in x-forwarded-proto",
@@ -31,7 +31,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
         }
     }
     for listen in config.listen.iter() {
-        if !config.routes.iter().any(|route| may_take_any(route, listen)) {
+        if !config.routes.iter().any(|route| can_receive_any(route, listen)) {
             let fault = Fault::warning(listen.address.span(), "no route matches requests from this listener");
             context.fault(fault.help("all of them get 404: add a route, or remove the listener"));
         }
@@ -47,7 +47,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
 }
 
 /// Whether a route can get requests with this scheme from a listener.
-pub(super) fn may_take(route: &Route, listen: &Listen, scheme: RouteScheme) -> bool {
+pub(super) fn can_receive(route: &Route, listen: &Listen, scheme: RouteScheme) -> bool {
     let is_listed = || route.listen.iter().any(|address| address.value == listen.address.value);
     // A trusted proxy may report either scheme.
     let has_scheme = listen.tls.is_some() == scheme.is_tls() || !listen.trusted_proxies.is_empty();
@@ -56,6 +56,6 @@ pub(super) fn may_take(route: &Route, listen: &Listen, scheme: RouteScheme) -> b
         && route.scheme.is_none_or(|wanted| wanted == scheme)
 }
 
-fn may_take_any(route: &Route, listen: &Listen) -> bool {
-    [RouteScheme::Http, RouteScheme::Https].iter().any(|scheme| may_take(route, listen, *scheme))
+fn can_receive_any(route: &Route, listen: &Listen) -> bool {
+    [RouteScheme::Http, RouteScheme::Https].iter().any(|scheme| can_receive(route, listen, *scheme))
 }

@@ -23,7 +23,7 @@ pub(crate) struct TraceContext {
 impl TraceContext {
     /// Continues the client's trace, or starts a new one, of which `sample_ratio` are sampled.
     pub(crate) fn begin(headers: &mut HeaderMap, sample_ratio: f64) -> Self {
-        if !headers.get(TRACEPARENT).is_some_and(has_right_form) {
+        if !headers.get(TRACEPARENT).is_some_and(has_valid_lengths) {
             headers.remove(TRACEPARENT);
         }
         let context = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
@@ -54,13 +54,13 @@ impl TraceContext {
 
     /// Creates a span in the same trace, and sets these header fields to it.
     pub(crate) fn child(&self, headers: &mut HeaderMap) -> SpanContext {
-        let child = self.beside();
+        let child = self.sibling();
         write(&child, headers);
         child
     }
 
     /// Creates another span in the same trace.
-    pub(crate) fn beside(&self) -> SpanContext {
+    pub(crate) fn sibling(&self) -> SpanContext {
         new_span(self.span.trace_id(), self.span.trace_flags(), self.span.trace_state().clone())
     }
 }
@@ -79,7 +79,7 @@ fn is_sampled(trace: TraceId, ratio: f64) -> bool {
 
 /// Whether the parts have the right lengths, which the propagator doesn't check: "00-" 32 digits "-" 16 digits "-" 2
 /// digits. Future versions may add to that.
-fn has_right_form(traceparent: &HeaderValue) -> bool {
+fn has_valid_lengths(traceparent: &HeaderValue) -> bool {
     let bytes = traceparent.as_bytes();
     let ends = bytes.len() == 55 || (bytes.len() > 55 && bytes[55] == b'-' && !bytes.starts_with(b"00"));
     ends && [2, 35, 52].iter().all(|&hyphen| bytes[hyphen] == b'-')

@@ -140,7 +140,7 @@ impl<S> Framing<S> {
     }
 
     /// Whether the client may still be sending data that won't be read.
-    fn leaves_something(&self) -> bool {
+    fn may_still_send(&self) -> bool {
         match self.state {
             State::Opaque => false,
             State::Head(_) | State::Undecided | State::Body { left: 0, .. } => !self.input.is_empty(),
@@ -312,7 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
                 ready!(this.own.poll_timeout(&mut this.io, cx))?;
             }
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
-            if matches!(this.state, State::Opaque) || !this.leaves_something() && !this.has_more(cx) {
+            if matches!(this.state, State::Opaque) || !this.may_still_send() && !this.has_more(cx) {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -83,10 +83,10 @@ impl Frames {
         std::mem::take(&mut self.opened)
     }
 
-    /// Checks that the client follows the rules with these bytes. `earned` is what was sent to it since the last call.
+    /// Checks that the client follows the rules with these bytes. `credit` is what was sent to it since the last call.
     /// Content is reported to `unread`.
-    pub(super) fn check(&mut self, mut input: &[u8], earned: u32, unread: &Unread) -> Result<(), Fault> {
-        self.budget.earn(earned);
+    pub(super) fn check(&mut self, mut input: &[u8], credit: u32, unread: &Unread) -> Result<(), Fault> {
+        self.budget.add_credit(credit);
         loop {
             let skipped = self.payload.min(input.len());
             self.payload -= skipped;
@@ -122,7 +122,7 @@ impl Frames {
                 // The number of concurrent requests is limited elsewhere.
                 HEADERS if flags & END_STREAM > 0 => {}
                 HEADERS => unread.open(stream),
-                DATA if self.payload > 0 || flags & END_STREAM > 0 => self.budget.earn(1),
+                DATA if self.payload > 0 || flags & END_STREAM > 0 => self.budget.add_credit(1),
                 _ if !self.budget.spend() => return Err(Fault::Flood),
                 _ => {}
             }
@@ -131,7 +131,7 @@ impl Frames {
 }
 
 /// How many control frames this many bytes of DATA, sent in one or more frames, account for.
-pub(super) fn earned(bytes: usize) -> u32 {
+pub(super) fn credit_for(bytes: usize) -> u32 {
     u32::try_from(bytes / BYTES_PER_CONTROL_FRAME).unwrap_or(u32::MAX).saturating_add(2)
 }
 
@@ -148,7 +148,7 @@ impl FrameCredit {
         Self { credit: 0, spent: 0, since: None }
     }
 
-    fn earn(&mut self, frames: u32) {
+    fn add_credit(&mut self, frames: u32) {
         self.credit = self.credit.saturating_add(frames).min(MAX_CREDIT);
     }
 
@@ -171,7 +171,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::unread::Unread;
-    use super::{ACK, Fault, Frames, LIMIT, SETTINGS, WINDOW, earned};
+    use super::{ACK, Fault, Frames, LIMIT, SETTINGS, WINDOW, credit_for};
 
     use crate::unread_budget::UnreadBudget;
 
@@ -242,7 +242,7 @@ mod tests {
     async fn window_updates_for_sent_bytes_are_not_counted() {
         let (mut frames, update) = (begun(), frame(WINDOW_UPDATE, 0, 4));
         for _ in 0..10_000 {
-            assert_eq!(frames.check(&update.repeat(8), earned(16 * 1024), &unread()), Ok(()));
+            assert_eq!(frames.check(&update.repeat(8), credit_for(16 * 1024), &unread()), Ok(()));
         }
         // Only recent DATA accounts for control frames.
         let left = allowed(&mut frames, &update, 1_000_000);

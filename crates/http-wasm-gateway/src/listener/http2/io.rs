@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::control::{Fault, Frames, earned};
+use super::control::{Fault, Frames, credit_for};
 use super::preface::PREFACE;
 use super::unread::{Pause, Stalled, Unread};
 use crate::listener::flush::Flushes;
@@ -48,7 +48,7 @@ pub(super) struct Traffic {
     /// Whether the client didn't acknowledge the end in time, and is treated as if it had.
     ends: AtomicBool,
     /// The number of control frames that the client may send because of what was sent to it.
-    earned: AtomicU32,
+    credit: AtomicU32,
     /// The number of opened streams that may not have been accepted yet.
     unaccepted: AtomicUsize,
     /// Whether reading is paused until they are accepted.
@@ -64,7 +64,7 @@ impl Traffic {
             flooded: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             ends: AtomicBool::new(false),
-            earned: AtomicU32::new(0),
+            credit: AtomicU32::new(0),
             unaccepted: AtomicUsize::new(0),
             paused: AtomicBool::new(false),
         })
@@ -120,7 +120,7 @@ impl Traffic {
 
     /// Records that this many bytes of DATA have been sent.
     pub(super) fn sends(&self, bytes: usize) {
-        self.earned.fetch_add(earned(bytes), Ordering::Relaxed);
+        self.credit.fetch_add(credit_for(bytes), Ordering::Relaxed);
     }
 
     fn read(&self) {
@@ -226,8 +226,8 @@ impl<S> FrameIo<S> {
             self.stage = if known == PREFACE.len() { Stage::Frames } else { Stage::Preface(known) };
             input = &input[part..];
         }
-        let earned = self.traffic.earned.swap(0, Ordering::Relaxed);
-        let checked = self.frames.check(input, earned, &self.unread);
+        let credit = self.traffic.credit.swap(0, Ordering::Relaxed);
+        let checked = self.frames.check(input, credit, &self.unread);
         self.traffic.unaccepted.fetch_add(self.frames.take_opened(), Ordering::Relaxed);
         match checked {
             Ok(()) => {}

@@ -34,7 +34,7 @@ impl Streams {
     }
 
     /// Whether there are so many streams that the connection's tasks take turns.
-    fn are_many(&self) -> bool {
+    fn is_busy(&self) -> bool {
         self.open() > FEW_REQUESTS
     }
 
@@ -46,7 +46,7 @@ impl Streams {
         cx: &mut Context<'_>,
         task: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        if self.are_many() {
+        if self.is_busy() {
             return turn.poll(&self.turn_queue, cx, task);
         }
         turn.leave();
@@ -96,11 +96,11 @@ mod tests {
     fn streams_count_as_many_above_a_threshold_of_open_streams() {
         let streams = Streams::new(TurnQueue::new());
         let few: Vec<_> = (0..FEW_REQUESTS).map(|_| streams.run(pending::<()>())).collect();
-        assert!(!streams.are_many());
+        assert!(!streams.is_busy());
         let one_more = streams.run(ready(1));
-        assert!(streams.are_many());
+        assert!(streams.is_busy());
         assert_eq!(one_more.now_or_never(), Some(1));
-        assert!(!streams.are_many());
+        assert!(!streams.is_busy());
         drop(few);
     }
 }

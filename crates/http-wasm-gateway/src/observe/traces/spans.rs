@@ -136,7 +136,7 @@ impl Make<'_> {
             None => Status::Unset,
         };
         SpanData {
-            span_context: self.trace.beside(),
+            span_context: self.trace.sibling(),
             parent_span_id: self.trace.span.span_id(),
             parent_span_is_remote: false,
             span_kind,

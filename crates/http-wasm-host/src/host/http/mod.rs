@@ -20,11 +20,11 @@ use crate::abi::BodyKind;
 use crate::error::BoxError;
 use crate::message::trailers::is_variant;
 
-/// Extension of a request that its guest still [writes](crate::Stream) when the next handler gets it.
+/// Extension of a request that a guest is still [writing](crate::Stream) when the next handler gets it.
 ///
-/// The guest goes on after the next handler has responded, even if the response has no body, for as long as the next
-/// handler reads. So a client that stops sending a request when it has the complete response should make an exception
-/// for these.
+/// The guest continues after the next handler has responded, even if the response has no body, for as long as the next
+/// handler reads. A client that stops sending a request once it has the complete response should therefore make an
+/// exception for requests with this extension.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamedRequest(());
 

@@ -265,19 +265,19 @@ impl<'a> Graph<'a> {
 
     /// The code of a function that isn't an import.
     pub(super) fn body(&self, function: u32) -> Option<&FunctionBody<'a>> {
-        self.bodies.get(self.place(function)?)
+        self.bodies.get(self.defined_index(function)?)
     }
 
     fn own(&self, function: u32) -> Option<&Function> {
-        self.functions.get(self.place(function)?)
+        self.functions.get(self.defined_index(function)?)
     }
 
     /// The n-th function that isn't an import, if there is one.
-    pub(super) fn own_at(&self, place: usize) -> Option<u32> {
-        (place < self.functions.len()).then(|| u32::try_from(self.imports.len() + place).ok())?
+    pub(super) fn defined_at(&self, index: usize) -> Option<u32> {
+        (index < self.functions.len()).then(|| u32::try_from(self.imports.len() + index).ok())?
     }
 
-    fn place(&self, function: u32) -> Option<usize> {
+    fn defined_index(&self, function: u32) -> Option<usize> {
         (function as usize).checked_sub(self.imports.len())
     }
 }

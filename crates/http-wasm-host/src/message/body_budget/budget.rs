@@ -31,7 +31,7 @@ impl BodyBudget {
     /// Reserves memory for bytes that the caller can do without. This evicts no request, and never uses more than a
     /// quarter of the budget. Returns `None` if there is no room.
     pub fn try_hold(&self, bytes: usize) -> Option<HeldBytes> {
-        let granted = self.0.as_ref().is_none_or(|ledger| ledger.lend(bytes));
+        let granted = self.0.as_ref().is_none_or(|ledger| ledger.reserve_optional(bytes));
         granted.then(|| HeldBytes { ledger: self.0.clone(), bytes })
     }
 
@@ -57,7 +57,7 @@ pub struct HeldBytes {
 impl HeldBytes {
     /// Increases the reservation by `bytes`. Returns `false` if there is no room.
     pub fn grow(&mut self, bytes: usize) -> bool {
-        let granted = self.ledger.as_ref().is_none_or(|ledger| ledger.lend(bytes));
+        let granted = self.ledger.as_ref().is_none_or(|ledger| ledger.reserve_optional(bytes));
         self.bytes += if granted { bytes } else { 0 };
         granted
     }

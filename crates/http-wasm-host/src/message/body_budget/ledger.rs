@@ -167,7 +167,7 @@ impl Ledger {
     }
 
     /// Reserves room for a holder that can do without it.
-    pub(super) fn lend(&self, bytes: usize) -> bool {
+    pub(super) fn reserve_optional(&self, bytes: usize) -> bool {
         let quarter = self.limit / 4;
         if !add_within(&self.lent, bytes, quarter) {
             return false;
@@ -227,7 +227,7 @@ impl Ledger {
             evicted.iter().for_each(|other| other.evicted.store(true, SeqCst));
             drop(holders);
             self.evicted.fetch_add(evicted.len() as u64, Relaxed);
-            evicted.iter().for_each(|other| other.vacate());
+            evicted.iter().for_each(|other| other.release_evicted());
             if is_oldest {
                 self.used.fetch_add(bytes, SeqCst);
                 return true;
@@ -301,7 +301,7 @@ impl Holder {
         owned.evictable.push(bytes);
     }
 
-    fn vacate(&self) {
+    fn release_evicted(&self) {
         let Owned { waker, evictable } = std::mem::take(&mut *self.lock());
         evictable.iter().filter_map(Weak::upgrade).for_each(|bytes| bytes.evict());
         if let Some(waker) = waker {

@@ -49,11 +49,11 @@ macro_rules! linker {
                     stringify!($name),
                     move |mut caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
                         let args: &[u32] = &[$($arg as u32),*];
-                        let begun = hook.begin(&mut caller, stringify!($name), args);
+                        let start = hook.begin(&mut caller, stringify!($name), args);
                         let answer: Result<answer!($may_wait $result), Reason> =
                             call!($memory $name(caller $(, $arg)*));
                         let seen = answer.as_ref().map(|answer| answer.widen());
-                        hook.end(&mut caller, begun, stringify!($name), args, seen);
+                        hook.end(&mut caller, start, stringify!($name), args, seen);
                         Answer::finish(answer, stringify!($name), &mut caller)
                     },
                 )?;
@@ -69,11 +69,11 @@ fn add_pausing_write<H: Host>(linker: &mut Linker<State<H>>, hook: impl OnHostCa
     const WRITE_BODY: &str = "write_body";
     let write = move |mut caller: Caller<'_, State<H>>, kind: u32, body: u32, body_len: u32| {
         let args: &[u32] = &[kind, body, body_len];
-        let begun = hook.begin(&mut caller, WRITE_BODY, args);
+        let start = hook.begin(&mut caller, WRITE_BODY, args);
         let written = memory::split(&mut caller)
             .and_then(|(memory, state)| write_streamed(memory, state, kind, body, body_len));
         let seen = written.as_ref().map(|written| *written);
-        hook.end(&mut caller, begun, WRITE_BODY, args, seen);
+        hook.end(&mut caller, start, WRITE_BODY, args, seen);
         // All that the shim needs is "not yet".
         <Poll<u64> as Answer<u64>>::finish(written, WRITE_BODY, &mut caller).map(|answer| answer as u32)
     };

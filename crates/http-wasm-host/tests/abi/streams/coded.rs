@@ -7,8 +7,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_wasm_host::{Frame, Handled};
 
-use super::begun::{
-    Begun as _, BegunResponse, MARKS_REQUEST, MARKS_RESPONSE, begun_request, streams_request,
+use super::open::{
+    MARKS_REQUEST, MARKS_RESPONSE, OpenMessage as _, OpenResponse, open_request, streams_request,
     streams_response,
 };
 use crate::support::{BUFFER_RESPONSE, ByHand, block_on, content, field, get, gunzip, gzip};
@@ -26,12 +26,12 @@ fn a_coded_body_is_decoded_and_writes_are_sent_without_a_coding() {
         let client = host.request.feed_body();
         coded.chunks(size).for_each(|piece| client.push(piece.to_vec()));
         client.finish(None);
-        let mut begun = begun_request(&probe, host, client);
-        assert_eq!(field(&begun.next.request, "content-encoding"), None);
-        assert_eq!(field(&begun.next.request, "content-digest"), None);
-        assert_eq!(field(&begun.next.request, "accept-encoding").as_deref(), Some("gzip"));
-        assert!(begun.rest().unwrap().0 == content, "pieces of {size}");
-        drop(begun.passed());
+        let mut open = open_request(&probe, host, client);
+        assert_eq!(field(&open.next.request, "content-encoding"), None);
+        assert_eq!(field(&open.next.request, "content-digest"), None);
+        assert_eq!(field(&open.next.request, "accept-encoding").as_deref(), Some("gzip"));
+        assert!(open.rest().unwrap().0 == content, "pieces of {size}");
+        drop(open.passed());
     }
 }
 
@@ -52,18 +52,18 @@ fn coded_events_are_decoded_rewritten_and_encoded_one_by_one() {
     feed.push(event("one"));
     let Handled { host, .. } = ByHand::new(pinned.handle_response()).ends().unwrap();
     assert_eq!(field(&host.response, "content-encoding").as_deref(), Some("gzip"));
-    let mut begun = BegunResponse { host, upstream: feed };
+    let mut open = OpenResponse { host, upstream: feed };
     let mut decoder = flate2::write::GzDecoder::new(Vec::new());
-    let mut received = |begun: &mut BegunResponse| {
-        while let Poll::Ready(Some(Ok(Frame::Data(data)))) = begun.poll() {
+    let mut received = |open: &mut OpenResponse| {
+        while let Poll::Ready(Some(Ok(Frame::Data(data)))) = open.poll() {
             decoder.write_all(&data).unwrap();
         }
         decoder.flush().unwrap();
         String::from_utf8(std::mem::take(decoder.get_mut())).unwrap()
     };
-    assert_eq!(received(&mut begun), "one!");
-    begun.upstream.push(event("two"));
-    assert_eq!(received(&mut begun), "two!");
+    assert_eq!(received(&mut open), "one!");
+    open.upstream.push(event("two"));
+    assert_eq!(received(&mut open), "two!");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_coded_body_in_any_pieces_gives_the_same_content() {
         coded.chunks(size).for_each(|piece| feed.push(piece.to_vec()));
         feed.finish(None);
         let Handled { host, .. } = block_on(pinned.handle_response()).unwrap();
-        let (received, _) = BegunResponse { host, upstream: feed }.rest().unwrap();
+        let (received, _) = OpenResponse { host, upstream: feed }.rest().unwrap();
         assert!(gunzip(&received) == content, "pieces of {size}");
     }
 }

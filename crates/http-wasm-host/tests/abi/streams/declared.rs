@@ -2,8 +2,8 @@
 
 use http_wasm_host::{BodyKind, Detachable, InMemoryHost, Lint, LoadError, OnFailure, Stream};
 
-use super::begun::{
-    Begun as _, MARKS_REQUEST, MARKS_RESPONSE, begin_request, begin_response, streams_request,
+use super::open::{
+    MARKS_REQUEST, MARKS_RESPONSE, OpenMessage as _, begin_request, begin_response, streams_request,
     streams_response,
 };
 use crate::detach::RcHost;
@@ -48,10 +48,10 @@ fn both_messages_stream_with_both() {
         .features(BUFFER_RESPONSE)
         .streams_as(Stream::Both)
         .load();
-    let mut begun = begin_request(&probe, get(), "one");
-    begun.client.finish(None);
-    assert_eq!(begun.rest().unwrap().0, b"one!");
-    let mut pinned = begun.passed();
+    let mut open = begin_request(&probe, get(), "one");
+    open.client.finish(None);
+    assert_eq!(open.rest().unwrap().0, b"one!");
+    let mut pinned = open.passed();
     let upstream = pinned.host_mut().response.feed_body();
     upstream.push("two");
     let handled = ByHand::new(pinned.handle_response()).ends().unwrap();
@@ -73,10 +73,10 @@ fn only_the_message_that_is_set_streams() {
         assert_eq!(framing(&pinned.host_mut().request)[0].as_deref(), Some("4"));
     }
     let probe = both().streams_as(Stream::Request).load();
-    let mut begun = begin_request(&probe, get(), "one");
-    begun.client.finish(None);
-    begun.rest().unwrap();
-    let mut pinned = begun.passed();
+    let mut open = begin_request(&probe, get(), "one");
+    open.client.finish(None);
+    open.rest().unwrap();
+    let mut pinned = open.passed();
     pinned.host_mut().response.set_body("two");
     let mut handled = block_on(pinned.handle_response()).unwrap();
     assert!(handled.stream.is_none());

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use http_wasm_host::Limits;
 
-use super::begun::{
-    Begun, BegunRequest, MARKS_REQUEST, MARKS_RESPONSE, begin_request, begin_response, streams_request,
+use super::open::{
+    MARKS_REQUEST, MARKS_RESPONSE, OpenMessage, OpenRequest, begin_request, begin_response, streams_request,
     streams_response,
 };
 use crate::support::{BUFFER_REQUEST, block_on, eof, get};
 
 /// Takes the piece "begun", and after a while, "late".
-fn takes_its_time(begun: &mut impl Begun) {
-    assert_eq!(begun.read(), "begun");
+fn takes_its_time(open: &mut impl OpenMessage) {
+    assert_eq!(open.read(), "begun");
     sleep(Duration::from_millis(400));
-    assert_eq!(begun.read(), "");
-    begun.original().finish(None);
-    assert_eq!(begun.rest().unwrap().0, b"late");
+    assert_eq!(open.read(), "");
+    open.original().finish(None);
+    assert_eq!(open.rest().unwrap().0, b"late");
 }
 
 #[test]
@@ -36,18 +36,18 @@ fn only_the_limit_for_streams_applies_to_a_stream() {
     takes_its_time(&mut begin_response(&probe, get(), "", |_| {}));
 
     let probe = request().limits(limits(600_000, 100)).load();
-    let mut begun = begin_request(&probe, get(), "");
-    assert_eq!(begun.read(), "begun");
+    let mut open = begin_request(&probe, get(), "");
+    assert_eq!(open.read(), "begun");
     sleep(Duration::from_millis(200));
-    begun.run_guest();
-    assert!(begun.rest().is_err());
-    let error = begun.end().unwrap_err().to_string();
+    open.run_guest();
+    assert!(open.rest().is_err());
+    let error = open.end().unwrap_err().to_string();
     assert!(error.contains("time limit of 100ms"), "{error}");
     let probe = response().limits(limits(600_000, 1)).load();
-    let mut begun = begin_response(&probe, get(), "", |_| {});
-    assert_eq!(begun.piece(), "begun");
+    let mut open = begin_response(&probe, get(), "", |_| {});
+    assert_eq!(open.piece(), "begun");
     sleep(Duration::from_millis(20));
-    let error = begun.rest().unwrap_err().to_string();
+    let error = open.rest().unwrap_err().to_string();
     assert!(error.contains("time limit of 1ms"), "{error}");
 }
 
@@ -55,11 +55,11 @@ fn only_the_limit_for_streams_applies_to_a_stream() {
 fn a_limit_that_expires_during_a_write_breaks_the_response_off() {
     let limits = Limits { stream_total: Duration::from_millis(1), ..Limits::default() };
     let probe = streams_response(MARKS_RESPONSE).limits(limits).load();
-    let mut begun = begin_response(&probe, get(), "one", |_| {});
-    assert_eq!(begun.piece(), "one");
+    let mut open = begin_response(&probe, get(), "one", |_| {});
+    assert_eq!(open.piece(), "one");
     sleep(Duration::from_millis(20));
     // The guest could write the next piece, if the limit hadn't expired.
-    let error = begun.rest().unwrap_err().to_string();
+    let error = open.rest().unwrap_err().to_string();
     assert!(error.contains("time limit of 1ms"), "{error}");
 }
 
@@ -67,30 +67,30 @@ fn a_limit_that_expires_during_a_write_breaks_the_response_off() {
 fn a_next_handler_that_has_responded_must_continue_to_read() {
     let limits = Limits { stream_stall: Duration::from_millis(50), ..Limits::default() };
     let probe = streams_request(&format!("{MARKS_REQUEST} (call $read 0 LIMIT)")).limits(limits).load();
-    let stalls = |begun: &mut BegunRequest| {
-        begun.run_guest();
+    let stalls = |open: &mut OpenRequest| {
+        open.run_guest();
         sleep(Duration::from_millis(200));
-        begun.run_guest();
-        begun.ended.is_some()
+        open.run_guest();
+        open.ended.is_some()
     };
-    let mut begun = begin_request(&probe, get(), "one");
-    assert!(!stalls(&mut begun), "there is no answer yet");
-    begun.guest.as_mut().unwrap().answered();
-    assert_eq!(begun.read(), "one!");
-    assert!(!stalls(&mut begun), "it waits for the client");
-    begun.client.push("two");
-    assert!(stalls(&mut begun));
-    let error = begun.rest().unwrap_err().to_string();
+    let mut open = begin_request(&probe, get(), "one");
+    assert!(!stalls(&mut open), "there is no answer yet");
+    open.guest.as_mut().unwrap().answered();
+    assert_eq!(open.read(), "one!");
+    assert!(!stalls(&mut open), "it waits for the client");
+    open.client.push("two");
+    assert!(stalls(&mut open));
+    let error = open.rest().unwrap_err().to_string();
     assert!(error.contains("didn't read the rest"), "{error}");
-    block_on(begun.passed().handle_response()).unwrap();
+    block_on(open.passed().handle_response()).unwrap();
     assert_eq!(probe.notes(), [eof("")]);
 }
 
 /// Passes more than any limit for held bytes.
-fn passes_much(begun: &mut impl Begun) {
+fn passes_much(open: &mut impl OpenMessage) {
     for _ in 0..10 {
-        begun.original().push("12345678");
-        assert!(begun.read().ends_with("12345678!"));
+        open.original().push("12345678");
+        assert!(open.read().ends_with("12345678!"));
     }
 }
 

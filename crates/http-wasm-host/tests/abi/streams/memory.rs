@@ -2,7 +2,7 @@
 
 use http_wasm_host::{Engine, Error, ErrorKind, InMemoryHost};
 
-use super::begun::{Begun as _, begin_request, begin_response};
+use super::open::{OpenMessage as _, begin_request, begin_response};
 use crate::support::{BUFFER_REQUEST, BUFFER_RESPONSE, ByHand, Probe, Wat, get, proceeds};
 
 const KIB: usize = 1024;
@@ -33,12 +33,12 @@ fn evicted_by_an_older_request<T>(engine: &Engine, begin: impl FnOnce() -> T) ->
     client.push(vec![0; 600 * KIB]);
     call.waits();
     let before = held(engine);
-    let begun = begin();
+    let open = begin();
     assert_eq!(held(engine) - before, EARLY + 64 * KIB);
     client.push(vec![0; 400 * KIB]);
     call.waits();
     assert_eq!(engine.body_budget().memory().evicted, 1);
-    begun
+    open
 }
 
 #[test]
@@ -46,12 +46,12 @@ fn a_request_whose_write_waits_is_woken_and_fails_when_it_is_evicted() {
     let engine = engine();
     let writes = format!("(call $write_body 1 BUF {EARLY}) (call $write_body 0 BUF 200000)");
     let probe = load(&engine, proceeds(&writes).streams_as(http_wasm_host::Stream::Request));
-    let (mut begun, mut guest) = evicted_by_an_older_request(&engine, || {
-        let mut begun = begin_request(&probe, get(), "");
-        let mut guest = ByHand::new(begun.guest.take().unwrap());
+    let (mut open, mut guest) = evicted_by_an_older_request(&engine, || {
+        let mut open = begin_request(&probe, get(), "");
+        let mut guest = ByHand::new(open.guest.take().unwrap());
         guest.waits();
         assert_eq!(guest.wakes(), 0);
-        (begun, guest)
+        (open, guest)
     });
     assert_eq!(guest.wakes(), 1);
     assert_eq!(held(&engine), EARLY, "the piece is released at once");
@@ -59,7 +59,7 @@ fn a_request_whose_write_waits_is_woken_and_fails_when_it_is_evicted() {
     assert_eq!((error.kind(), error.function()), (ErrorKind::BodyMemory, Some("write_body")), "{error}");
     drop(error);
     assert_eq!(held(&engine), 0);
-    assert!(begun.rest().is_err(), "it isn't ended as if it were whole");
+    assert!(open.rest().is_err(), "it isn't ended as if it were whole");
 }
 
 #[test]
@@ -70,10 +70,9 @@ fn a_response_that_nobody_reads_holds_no_memory_after_it_is_evicted() {
         .features(BUFFER_RESPONSE)
         .streams();
     let probe = load(&engine, wat);
-    let mut begun =
-        evicted_by_an_older_request(&engine, || begin_response(&probe, get(), "original", |_| {}));
+    let mut open = evicted_by_an_older_request(&engine, || begin_response(&probe, get(), "original", |_| {}));
     assert_eq!(held(&engine), EARLY, "the piece is released at once");
-    let error = begun.rest().unwrap_err();
+    let error = open.rest().unwrap_err();
     let error = error.downcast_ref::<Error>().unwrap();
     assert_eq!((error.kind(), error.function()), (ErrorKind::BodyMemory, Some("write_body")), "{error}");
     assert_eq!(held(&engine), 0);

@@ -1,9 +1,9 @@
 //! Messages that are sent while the guest is writing them.
 
-mod begun;
 mod coded;
 mod declared;
 mod limits;
 mod memory;
+mod open;
 mod requests;
 mod responses;

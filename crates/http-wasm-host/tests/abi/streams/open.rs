@@ -45,7 +45,7 @@ pub(super) fn streams_response(on_response: &str) -> Wat {
 }
 
 /// A message that a guest has begun to write.
-pub(super) trait Begun {
+pub(super) trait OpenMessage {
     /// Polls the receiver's body, and lets the guest react.
     fn poll(&mut self) -> Poll<Option<Result<Frame, BoxError>>>;
 
@@ -96,7 +96,7 @@ fn text_of(frame: Option<Result<Frame, BoxError>>) -> String {
 }
 
 /// A request that a guest has begun to write.
-pub(super) struct BegunRequest {
+pub(super) struct OpenRequest {
     /// `None` once the guest has returned.
     pub(super) guest: Option<RequestStream<InMemoryHost>>,
     pub(super) ended: Option<Result<Outcome<InMemoryHost>, Error>>,
@@ -106,25 +106,21 @@ pub(super) struct BegunRequest {
 }
 
 /// Sends a request that begins with `first` to the guest, which begins to write.
-pub(super) fn begin_request(
-    probe: &Probe<InMemoryHost>,
-    mut host: InMemoryHost,
-    first: &str,
-) -> BegunRequest {
+pub(super) fn begin_request(probe: &Probe<InMemoryHost>, mut host: InMemoryHost, first: &str) -> OpenRequest {
     let client = host.request.feed_body();
     client.push(first.to_owned());
-    begun_request(probe, host, client)
+    open_request(probe, host, client)
 }
 
 /// Sends a request to the guest, which begins to write.
-pub(super) fn begun_request(probe: &Probe<InMemoryHost>, host: InMemoryHost, client: Feed) -> BegunRequest {
+pub(super) fn open_request(probe: &Probe<InMemoryHost>, host: InMemoryHost, client: Feed) -> OpenRequest {
     let outcome = ByHand::new(probe.0.handle_request(host)).ends().unwrap();
     let Outcome::Streams(mut guest) = outcome else { panic!("it should have begun to write: {outcome:?}") };
     let next = std::mem::replace(guest.host_mut(), get());
-    BegunRequest { guest: Some(guest), ended: None, next, client }
+    OpenRequest { guest: Some(guest), ended: None, next, client }
 }
 
-impl BegunRequest {
+impl OpenRequest {
     pub(super) fn run_guest(&mut self) {
         if let Some(guest) = &mut self.guest
             && let Poll::Ready(ended) = ByHand::new(guest).poll()
@@ -151,7 +147,7 @@ impl BegunRequest {
     }
 }
 
-impl Begun for BegunRequest {
+impl OpenMessage for OpenRequest {
     fn poll(&mut self) -> Poll<Option<Result<Frame, BoxError>>> {
         if let ready @ Poll::Ready(_) = self.poll_body() {
             return ready;
@@ -166,7 +162,7 @@ impl Begun for BegunRequest {
 }
 
 /// The response of a guest that has begun to write it.
-pub(super) struct BegunResponse {
+pub(super) struct OpenResponse {
     pub(super) host: InMemoryHost,
     pub(super) upstream: Feed,
 }
@@ -177,17 +173,17 @@ pub(super) fn begin_response(
     host: InMemoryHost,
     first: &str,
     set: impl FnOnce(&mut InMemoryHost),
-) -> BegunResponse {
+) -> OpenResponse {
     let mut pinned = probe.next(host);
     let upstream = pinned.host_mut().response.feed_body();
     set(pinned.host_mut());
     upstream.push(first.to_owned());
     let Handled { host, error, stream } = ByHand::new(pinned.handle_response()).ends().unwrap();
     assert!(error.is_none() && stream.is_some());
-    BegunResponse { host, upstream }
+    OpenResponse { host, upstream }
 }
 
-impl Begun for BegunResponse {
+impl OpenMessage for OpenResponse {
     fn poll(&mut self) -> Poll<Option<Result<Frame, BoxError>>> {
         ByHand::new(poll_fn(|cx| self.host.poll_body(BodyKind::Response, cx))).poll()
     }

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use http_wasm_host::{BodyKind, ErrorKind, Frame, InMemoryHost, LocalHost as _, Outcome, Stream};
 
-use super::begun::{Begun as _, BegunRequest, MARKS_REQUEST, begin_request, streams_request};
+use super::open::{MARKS_REQUEST, OpenMessage as _, OpenRequest, begin_request, streams_request};
 use crate::support::{
     BUFFER_REQUEST, ByHand, block_on, eof, fields, framing, get, header, list, more, number, post, stops,
     text,
@@ -21,18 +21,18 @@ fn writes_reach_the_next_handler_while_the_guest_is_still_running() {
     .load();
     let mut host = InMemoryHost::new("POST", "/upload");
     host.request.headers.set(b"content-length", b"6");
-    let mut begun = begin_request(&probe, host, "one");
-    assert_eq!((&begun.next.method[..], &begun.next.uri[..]), (&b"POST"[..], &b"/upload"[..]));
-    assert_eq!(header(&begun.next.request, "x-seen").as_deref(), Some("yes"));
-    assert_eq!(framing(&begun.next.request)[0], None);
-    assert_eq!(begun.read(), "one!");
+    let mut open = begin_request(&probe, host, "one");
+    assert_eq!((&open.next.method[..], &open.next.uri[..]), (&b"POST"[..], &b"/upload"[..]));
+    assert_eq!(header(&open.next.request, "x-seen").as_deref(), Some("yes"));
+    assert_eq!(framing(&open.next.request)[0], None);
+    assert_eq!(open.read(), "one!");
     assert_eq!((probe.stats().streaming, probe.stats().idle), (1, 0));
-    begun.client.push("two");
-    assert_eq!(begun.read(), "two!");
-    assert_eq!(begun.read(), "");
-    begun.client.finish(None);
-    assert_eq!(begun.rest().unwrap().0, b"");
-    let mut pinned = begun.passed();
+    open.client.push("two");
+    assert_eq!(open.read(), "two!");
+    assert_eq!(open.read(), "");
+    open.client.finish(None);
+    assert_eq!(open.rest().unwrap().0, b"");
+    let mut pinned = open.passed();
     assert_eq!(probe.stats().streaming, 0);
     pinned.host_mut().status = 201;
     assert_eq!(block_on(pinned.handle_response()).unwrap().host.status, 201);
@@ -43,7 +43,7 @@ fn writes_reach_the_next_handler_while_the_guest_is_still_running() {
 #[test]
 fn guest_and_next_handler_wake_each_other() {
     let probe = streams_request(MARKS_REQUEST).load();
-    let BegunRequest { guest, mut next, client, .. } = begin_request(&probe, get(), "one");
+    let OpenRequest { guest, mut next, client, .. } = begin_request(&probe, get(), "one");
     let mut guest = ByHand::new(guest.unwrap());
     guest.waits();
     let mut body = ByHand::new(poll_fn(|cx| next.poll_body(BodyKind::Request, cx)));
@@ -62,17 +62,17 @@ fn guest_and_next_handler_wake_each_other() {
 #[test]
 fn a_write_waits_for_the_next_handler_and_is_held_piece_by_piece() {
     let probe = streams_request("(call $write_body 0 0 1000000) (call $note 1)").pages(16).load();
-    let mut begun = begin_request(&probe, get(), "");
+    let mut open = begin_request(&probe, get(), "");
     for piece in 0..16 {
-        begun.run_guest();
-        let Poll::Ready(Some(Ok(Frame::Data(data)))) = begun.poll() else {
+        open.run_guest();
+        let Poll::Ready(Some(Ok(Frame::Data(data)))) = open.poll() else {
             panic!("piece {piece} is missing")
         };
         assert_eq!(data.len(), (1_000_000 - piece * 65_536).min(65_536));
-        assert!(begun.ended.is_none(), "the last piece may not have been received yet");
+        assert!(open.ended.is_none(), "the last piece may not have been received yet");
     }
-    assert!(matches!(begun.poll(), Poll::Ready(None)));
-    drop(begun.passed());
+    assert!(matches!(open.poll(), Poll::Ready(None)));
+    drop(open.passed());
 }
 
 #[test]
@@ -110,10 +110,10 @@ fn the_head_is_final_once_the_guest_has_written() {
     ] {
         // Failing open has no effect.
         let probe = streams_request(&format!(r#"(call $write_body 0 "begun") {change}"#)).fails_open().load();
-        let mut begun = begin_request(&probe, get(), "original");
-        assert_eq!(begun.piece(), "begun");
-        assert!(begun.rest().is_err(), "it isn't ended as if it were whole");
-        let error = begun.end().unwrap_err();
+        let mut open = begin_request(&probe, get(), "original");
+        assert_eq!(open.piece(), "begun");
+        assert!(open.rest().is_err(), "it isn't ended as if it were whole");
+        let error = open.end().unwrap_err();
         assert_eq!((error.kind(), error.function()), (ErrorKind::HostCall, Some(function)), "{error}");
         assert!(error.to_string().contains("was sent with the first write_body"), "{error}");
         assert_eq!((probe.stats().live, probe.stats().dropped_failed), (0, 1));
@@ -129,9 +129,9 @@ fn the_guest_reads_the_head_as_it_was_sent() {
     )
     .on_response("(call $note_text (call $get_uri BUF LIMIT))")
     .load();
-    let mut begun = begin_request(&probe, get(), "");
-    assert_eq!(begun.rest().unwrap().0, b"all");
-    block_on(begun.passed().handle_response()).unwrap();
+    let mut open = begin_request(&probe, get(), "");
+    assert_eq!(open.rest().unwrap().0, b"all");
+    block_on(open.passed().handle_response()).unwrap();
     assert_eq!(probe.notes(), [text("/sent"), list(["b"]), text("/sent")]);
 }
 
@@ -157,11 +157,11 @@ fn a_request_is_aborted_if_the_guest_responds_itself() {
         stops(r#"(call $write_body 0 "begun") (call $write_body 1 "mine") (call $set_status_code 403)"#)
             .streams_as(Stream::Request)
             .load();
-    let mut begun = begin_request(&probe, get(), "original");
-    assert_eq!(begun.piece(), "begun");
-    let error = begun.rest().unwrap_err().to_string();
+    let mut open = begin_request(&probe, get(), "original");
+    assert_eq!(open.piece(), "begun");
+    let error = open.rest().unwrap_err().to_string();
     assert!(error.contains("responded itself"), "{error}");
-    let Ok(Outcome::Respond(mut host)) = begun.end() else { panic!("it has responded") };
+    let Ok(Outcome::Respond(mut host)) = open.end() else { panic!("it has responded") };
     assert_eq!((host.status, host.response.take_body().0), (403, b"mine".to_vec()));
     assert_eq!((probe.stats().idle, probe.stats().streaming), (1, 0));
 }
@@ -169,9 +169,9 @@ fn a_request_is_aborted_if_the_guest_responds_itself() {
 #[test]
 fn what_was_written_of_the_response_before_next_is_held_until_next_has_answered() {
     let probe = streams_request(r#"(call $write_body 1 "early ") (call $write_body 0 "all")"#).load();
-    let mut begun = begin_request(&probe, get(), "");
-    assert_eq!(begun.rest().unwrap().0, b"all");
-    let mut pinned = begun.passed();
+    let mut open = begin_request(&probe, get(), "");
+    assert_eq!(open.rest().unwrap().0, b"all");
+    let mut pinned = open.passed();
     pinned.host_mut().response.set_body("late");
     let mut host = block_on(pinned.handle_response()).unwrap().host;
     assert_eq!(host.response.take_body().0, b"early late");
@@ -185,13 +185,13 @@ fn trailers_follow_what_the_guest_writes() {
         let probe = streams_request(&on_request).load();
         let mut host = get();
         host.request.headers.set(b"trailer", b"x-kept, x-gone");
-        let mut begun = begin_request(&probe, host, "one");
-        assert!(["one!", "all"].contains(&&*begun.read()));
-        assert!(begun.ended.is_none(), "the trailers have yet to arrive");
-        begun.client.finish(Some(fields(&[("x-kept", "1"), ("x-gone", "1")])));
-        let (_, trailers) = begun.rest().unwrap();
+        let mut open = begin_request(&probe, host, "one");
+        assert!(["one!", "all"].contains(&&*open.read()));
+        assert!(open.ended.is_none(), "the trailers have yet to arrive");
+        open.client.finish(Some(fields(&[("x-kept", "1"), ("x-gone", "1")])));
+        let (_, trailers) = open.rest().unwrap();
         assert_eq!(trailers.iter().collect::<Vec<_>>(), [(&b"x-kept"[..], &b"1"[..]), (b"x-set", b"2")]);
-        drop(begun.passed());
+        drop(open.passed());
     }
 }
 
@@ -202,11 +202,11 @@ fn a_request_ends_for_its_guest_once_the_next_handler_stops_reading() {
             .pages(4)
             .on_response("(call $note (call $get_status_code))")
             .load();
-    let mut begun = begin_request(&probe, get(), "one");
-    assert_eq!(begun.read(), "one!");
+    let mut open = begin_request(&probe, get(), "one");
+    assert_eq!(open.read(), "one!");
     // It has responded without reading the rest.
-    drop(std::mem::replace(&mut begun.next, get()));
-    let mut pinned = begun.passed();
+    drop(std::mem::replace(&mut open.next, get()));
+    let mut pinned = open.passed();
     pinned.host_mut().status = 413;
     assert_eq!(block_on(pinned.handle_response()).unwrap().host.status, 413);
     assert_eq!(probe.notes(), [eof(""), number(413)]);
@@ -215,9 +215,9 @@ fn a_request_ends_for_its_guest_once_the_next_handler_stops_reading() {
 #[test]
 fn dropping_a_stream_aborts_the_request() {
     let probe = streams_request(MARKS_REQUEST).load();
-    let mut begun = begin_request(&probe, get(), "one");
-    begun.guest = None;
-    assert!(begun.rest().is_err());
+    let mut open = begin_request(&probe, get(), "one");
+    open.guest = None;
+    assert!(open.rest().is_err());
     let stats = probe.stats();
     assert_eq!((stats.streaming, stats.live, stats.dropped_cancelled), (0, 0, 1));
 }
@@ -233,9 +233,9 @@ fn a_guest_that_fails_before_it_writes_is_bypassed() {
 fn a_guest_that_has_written_the_request_may_still_fail_open_in_handle_response() {
     let probe =
         streams_request(r#"(call $write_body 0 "all")"#).on_response("unreachable").fails_open().load();
-    let mut begun = begin_request(&probe, get(), "");
-    assert_eq!(begun.rest().unwrap().0, b"all");
-    let mut pinned = begun.passed();
+    let mut open = begin_request(&probe, get(), "");
+    assert_eq!(open.rest().unwrap().0, b"all");
+    let mut pinned = open.passed();
     pinned.host_mut().response.set_body("answer");
     let mut handled = block_on(pinned.handle_response()).unwrap();
     assert!(handled.error.is_some());

@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use http_wasm_host::{ErrorKind, Frame, Handled, InMemoryHost, StreamEnd};
 
-use super::begun::{Begun as _, MARKS_RESPONSE, begin_response, streams_response};
+use super::open::{MARKS_RESPONSE, OpenMessage as _, begin_response, streams_response};
 use crate::support::{BUFFER_RESPONSE, ByHand, block_on, eof, fields, framing, get, header, more, proceeds};
 
 #[test]
@@ -15,17 +15,17 @@ fn writes_are_sent_while_the_guest_is_still_running() {
         1,
     ))
     .load();
-    let mut begun =
+    let mut open =
         begin_response(&probe, get(), "one", |host| host.response.headers.set(b"content-length", b"6"));
-    assert_eq!(header(&begun.host.response, "x-seen").as_deref(), Some("yes"));
-    assert_eq!(framing(&begun.host.response)[0], None);
-    assert_eq!(begun.read(), "one!");
+    assert_eq!(header(&open.host.response, "x-seen").as_deref(), Some("yes"));
+    assert_eq!(framing(&open.host.response)[0], None);
+    assert_eq!(open.read(), "one!");
     assert_eq!((probe.stats().streaming, probe.stats().idle), (1, 0));
-    assert_eq!(begun.read(), "");
-    begun.upstream.push("two");
-    assert_eq!(begun.read(), "two!");
-    begun.upstream.finish(None);
-    assert_eq!(begun.rest().unwrap().0, b"");
+    assert_eq!(open.read(), "");
+    open.upstream.push("two");
+    assert_eq!(open.read(), "two!");
+    open.upstream.finish(None);
+    assert_eq!(open.rest().unwrap().0, b"");
     let stats = probe.stats();
     assert_eq!((stats.streaming, stats.idle, stats.live), (0, 1, 1), "the instance is free again");
 }
@@ -33,15 +33,15 @@ fn writes_are_sent_while_the_guest_is_still_running() {
 #[test]
 fn a_write_waits_for_the_receiver_and_is_held_piece_by_piece() {
     let probe = streams_response("(call $write_body 1 0 1000000) (call $note 1)").pages(16).load();
-    let mut begun = begin_response(&probe, get(), "", |_| {});
+    let mut open = begin_response(&probe, get(), "", |_| {});
     for piece in 0..16 {
-        let Poll::Ready(Some(Ok(Frame::Data(data)))) = begun.poll() else {
+        let Poll::Ready(Some(Ok(Frame::Data(data)))) = open.poll() else {
             panic!("piece {piece} is missing")
         };
         assert_eq!(data.len(), (1_000_000 - piece * 65_536).min(65_536));
     }
     assert_eq!(probe.stats().streaming, 1, "the last piece may not have been received yet");
-    assert!(matches!(begun.poll(), Poll::Ready(None)));
+    assert!(matches!(open.poll(), Poll::Ready(None)));
     assert_eq!(probe.stats().streaming, 0);
 }
 
@@ -81,9 +81,9 @@ fn the_head_is_final_once_the_guest_has_written() {
         // Failing open makes no difference.
         let probe =
             streams_response(&format!(r#"(call $write_body 1 "begun") {change}"#)).fails_open().load();
-        let mut begun = begin_response(&probe, get(), "original", |_| {});
-        assert_eq!(header(&begun.host.response, "a"), None);
-        let error = begun.rest().unwrap_err();
+        let mut open = begin_response(&probe, get(), "original", |_| {});
+        assert_eq!(header(&open.host.response, "a"), None);
+        let error = open.rest().unwrap_err();
         let error = error.downcast_ref::<http_wasm_host::Error>().unwrap();
         assert_eq!((error.kind(), error.function()), (ErrorKind::HostCall, Some(function)), "{error}");
         assert!(error.to_string().contains("was sent with the first write_body"), "{error}");
@@ -119,9 +119,9 @@ fn what_was_written_before_next_is_read_first_and_early_headers_are_sent() {
         .features(BUFFER_RESPONSE)
         .streams()
         .load();
-    let mut begun = begin_response(&probe, get(), "late", |_| {});
-    assert_eq!(header(&begun.host.response, "x-early").as_deref(), Some("1"));
-    assert_eq!(begun.read(), "early!late!");
+    let mut open = begin_response(&probe, get(), "late", |_| {});
+    assert_eq!(header(&open.host.response, "x-early").as_deref(), Some("1"));
+    assert_eq!(open.read(), "early!late!");
 }
 
 #[test]
@@ -131,11 +131,11 @@ fn trailers_follow_what_the_guest_writes() {
         [format!("{MARKS_RESPONSE} {remove}"), format!(r#"(call $write_body 1 "all") {remove}"#)]
     {
         let probe = streams_response(&on_response).load();
-        let mut begun = begin_response(&probe, get(), "one", |host| {
+        let mut open = begin_response(&probe, get(), "one", |host| {
             host.response.headers.set(b"trailer", b"x-kept, x-gone");
         });
-        begun.upstream.finish(Some(fields(&[("x-kept", "1"), ("x-gone", "1")])));
-        let (_, trailers) = begun.rest().unwrap();
+        open.upstream.finish(Some(fields(&[("x-kept", "1"), ("x-gone", "1")])));
+        let (_, trailers) = open.rest().unwrap();
         assert_eq!(trailers.iter().collect::<Vec<_>>(), [(&b"x-kept"[..], &b"1"[..]), (b"x-set", b"2")]);
     }
 }
@@ -143,9 +143,9 @@ fn trailers_follow_what_the_guest_writes() {
 #[test]
 fn a_stream_that_nobody_receives_ends_the_call() {
     let probe = streams_response(MARKS_RESPONSE).load();
-    let begun = begin_response(&probe, get(), "one", |_| {});
+    let open = begin_response(&probe, get(), "one", |_| {});
     assert_eq!(probe.stats().streaming, 1);
-    drop(begun);
+    drop(open);
     let stats = probe.stats();
     assert_eq!((stats.streaming, stats.live, stats.dropped_cancelled), (0, 0, 1));
 }

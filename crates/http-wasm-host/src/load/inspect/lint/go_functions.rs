@@ -55,7 +55,8 @@ impl GoFunctions {
         (0..self.word(0)?.min(MAX_FUNCTIONS)).map_while(|index| self.function(functions, index)).find_map(
             |(function, at)| {
                 let found = self.memory.get(names.checked_add(at)?..)?.strip_prefix(name.as_bytes())?;
-                (found.first() == Some(&0)).then(|| graph.own_at(function.checked_sub(FIRST_FUNCTION)?))?
+                (found.first() == Some(&0))
+                    .then(|| graph.defined_at(function.checked_sub(FIRST_FUNCTION)?))?
             },
         )
     }

@@ -38,7 +38,7 @@ fn function_names(content: &[u8], plan: &Plan) -> Option<Vec<u8>> {
     count.checked_add(plan.points.len() as u32 + 1)?.encode(&mut out);
     out.extend_from_slice(entries);
     for (n, point) in plan.points.iter().enumerate() {
-        plan.stand_in(n).encode(&mut out);
+        plan.replacement(n).encode(&mut out);
         point.label.encode(&mut out);
     }
     plan.pause().encode(&mut out);

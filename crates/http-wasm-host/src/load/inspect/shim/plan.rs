@@ -83,14 +83,14 @@ impl Plan {
     }
 
     /// The index of the function that replaces the n-th point.
-    pub(super) fn stand_in(&self, n: usize) -> u32 {
+    pub(super) fn replacement(&self, n: usize) -> u32 {
         // If the count is so large that this wraps, the module is rejected when the section is read.
         self.functions.wrapping_add(n as u32)
     }
 
     /// The index of the empty function, which follows the replacements.
     pub(super) fn pause(&self) -> u32 {
-        self.stand_in(self.points.len())
+        self.replacement(self.points.len())
     }
 
     /// The points without a result, whose imports get other types. These come after that of the pause.
@@ -108,7 +108,7 @@ impl Plan {
     /// The replacement for a use of function `index`.
     pub(super) fn redirect(&self, index: u32) -> u32 {
         let point = self.points.iter().position(|point| point.import == index);
-        point.map_or(index, |n| self.stand_in(n))
+        point.map_or(index, |n| self.replacement(n))
     }
 }
 

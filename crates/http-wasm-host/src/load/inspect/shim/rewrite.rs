@@ -80,7 +80,7 @@ impl Rewriter {
 
     fn add_code(&mut self, code: &mut CodeSection) {
         for point in &self.plan.points {
-            code.function(&stand_in(point, self.plan.pause()));
+            code.function(&retry_loop(point, self.plan.pause()));
         }
         let mut pause = Function::new([]);
         pause.instruction(&Instruction::End);
@@ -199,7 +199,7 @@ fn encode_padded(number: u32, length: usize, out: &mut Vec<u8>) {
 }
 
 /// `loop: r = import(params…); if r == -1 { pause(); continue }; return r`
-fn stand_in(point: &Redirect, pause: u32) -> Function {
+fn retry_loop(point: &Redirect, pause: u32) -> Function {
     let (local, ty) = (point.params.len() as u32, point.result);
     let (ty, all_ones, equal) = match ty {
         Some(wasmparser::ValType::I64) => (ValType::I64, Instruction::I64Const(-1), Instruction::I64Eq),
