@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use http_wasm_host::{Body, BoxError, HttpHost};
+use http_wasm_host::{Body, BoxError};
 use pin_project_lite::pin_project;
 
 use super::forward::{Forwarded, GuestCall, Remaining, Waiting, Writing};
@@ -136,24 +136,29 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
                             return Poll::Ready(Err(error));
                         }
                     };
-                    this.passed.respond(response, this.failures)
+                    let Some(guest) = this.passed.pop() else {
+                        return Poll::Ready(Ok(response.map(Body::new)));
+                    };
+                    this.passed.respond(guest, response, this.failures)
                 }
                 StateProj::Answered { response } => {
                     let response = response.take().expect("polled after it was done");
-                    this.passed.respond(response, this.failures)
+                    let Some(guest) = this.passed.pop() else { return Poll::Ready(Ok(response)) };
+                    this.passed.respond(guest, response, this.failures)
                 }
                 StateProj::Responding { guest } => {
                     let (responded, observer) = ready!(guest.poll(cx));
                     this.state.set(State::Answered { response: None });
                     let host = this.failures.settle(responded, observer);
-                    this.passed.resume(host, this.failures).map(HttpHost::into_response)
+                    this.passed.resume(host, this.failures)
                 }
                 StateProj::Streaming { streamed } => {
                     return streamed.poll_with(cx, this.passed, this.failures, call);
                 }
             };
             match handled {
-                Ok(response) => return Poll::Ready(Ok(response)),
+                // Made where it is returned, since it is large.
+                Ok(host) => return Poll::Ready(Ok(host.into_response())),
                 Err((guest, observer)) => {
                     this.state.set(State::Responding { guest: GuestCall::new(guest, observer) });
                 }

@@ -183,24 +183,25 @@ impl<G: GuestObserver> PassedGuests<G> {
         Settled::Passed
     }
 
-    /// Takes a response back through the guests, the innermost first.
+    /// Takes a response back through the guests, beginning with the innermost one, which the caller has
+    /// [popped](Self::pop). The outermost one's host has the result.
     ///
     /// # Errors
     /// A guest that waits for something.
     #[inline]
     pub(super) fn respond<R>(
         &mut self,
+        mut innermost: Part<G>,
         response: Response<R>,
         failures: &Failures,
-    ) -> Result<Response<Body>, (Progress<Responded>, G)>
+    ) -> Result<HttpHost, (Progress<Responded>, G)>
     where
         R: HttpBody<Data = Bytes> + Send + 'static,
         R::Error: Into<BoxError>,
     {
-        let Some(mut part) = self.pop() else { return Ok(response.map(Body::new)) };
-        part.host_mut().set_response(response);
-        let host = part.handle_response(failures)?;
-        Ok(self.resume(host, failures)?.into_response())
+        innermost.host_mut().set_response(response);
+        let host = innermost.handle_response(failures)?;
+        self.resume(host, failures)
     }
 
     /// Takes the response of a guest, in its host, back through the guests in front of it. The outermost one's host has

@@ -190,8 +190,10 @@ impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
                 Inner::Answered(response) => response,
                 Inner::Taken => unreachable!("polled after it was done"),
             };
-            match self.writers.passed(outer).respond(response, failures) {
-                Ok(response) => return Poll::Ready(Ok(response)),
+            let passed = self.writers.passed(outer);
+            let Some(guest) = passed.pop() else { return Poll::Ready(Ok(response)) };
+            match passed.respond(guest, response, failures) {
+                Ok(host) => return Poll::Ready(Ok(host.into_response())),
                 Err((guest, observer)) => self.inner = Inner::Responding(GuestCall::new(guest, observer)),
             }
         }
