@@ -150,7 +150,7 @@ impl<H: Host> Exchange<H> {
             }
             BodyKind::Response => driven_by_receiver(),
         };
-        let mut outgoing = Outgoing { rest: Rest::Streamed(body), ..Outgoing::default() };
+        let mut outgoing = Outgoing { rest: Rest::Streamed(Box::new(body)), ..Outgoing::default() };
         let rest = frame_streamed(self, kind, &mut outgoing, background);
         let Some(mut host) = self.host.split(kind) else {
             return Err(Reason::Internal("this server can't send a message while it is being written"));

@@ -250,7 +250,7 @@ impl Content {
     fn replace(&mut self, body: Outgoing) {
         if let Rest::Streamed(streamed) = body.rest {
             *self = Self::default();
-            self.wrap(Form::Streamed(streamed));
+            self.wrap(Form::Streamed(*streamed));
             self.first = body.first;
             return;
         }

@@ -1,8 +1,9 @@
-//! Header names that guests use, each parsed once: a guest names the same few in every request.
+//! Header names that guests and the core use, each parsed once: a guest names the same few in every request.
 
 use std::cell::RefCell;
 
 use http::HeaderName;
+use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 
 /// Number of names that a thread remembers. A name that maps to the slot of another replaces it.
 const SLOTS: usize = 64;
@@ -14,9 +15,27 @@ thread_local! {
     static NAMES: RefCell<[Option<HeaderName>; SLOTS]> = const { RefCell::new([const { None }; SLOTS]) };
 }
 
+static LENGTH: HeaderName = CONTENT_LENGTH;
+static CODING: HeaderName = TRANSFER_ENCODING;
+static TRAILERS: HeaderName = TRAILER;
+
+/// A name that the core looks up in every message whose body a guest has touched.
+#[inline]
+fn framing(name: &[u8]) -> Option<&'static HeaderName> {
+    match name {
+        b"content-length" => Some(&LENGTH),
+        b"transfer-encoding" => Some(&CODING),
+        b"trailer" => Some(&TRAILERS),
+        _ => None,
+    }
+}
+
 /// Calls `f` with the header name that `name` is, in whatever case; `None` if it is none, or too long to be one.
 #[inline]
 pub(super) fn with<T>(name: &[u8], f: impl FnOnce(&HeaderName) -> T) -> Option<T> {
+    if let Some(framing) = framing(name) {
+        return Some(f(framing));
+    }
     if name.len() > MAX_LEN {
         return HeaderName::from_bytes(name).ok().as_ref().map(f);
     }

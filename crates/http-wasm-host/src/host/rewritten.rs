@@ -37,7 +37,7 @@ impl Body {
             Rest::Dropped => (Self::empty(), None),
             Rest::Follows => (old, None),
             Rest::Discarded(discard) => (old, Some(discard)),
-            Rest::Streamed(body) => (Self::boxed(StreamedBody(body)), None),
+            Rest::Streamed(body) => (Self::boxed(StreamedBody(*body)), None),
         };
         if trailers.is_untouched() && discard.is_none() {
             if first.is_empty() {

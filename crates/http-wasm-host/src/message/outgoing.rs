@@ -34,5 +34,5 @@ pub enum Rest {
     Discarded(Box<Discard>),
     /// It is dropped, and what follows is written by a guest while it is sent, trailers included. Only a host that can
     /// [split](crate::LocalHost::split) gets it.
-    Streamed(Streamed),
+    Streamed(Box<Streamed>),
 }

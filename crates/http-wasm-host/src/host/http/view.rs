@@ -266,12 +266,14 @@ impl HttpHost {
     /// Declares a body of unknown length. hyper's client, among others, sends a GET request without its body otherwise.
     fn declare_request(&mut self) {
         let request = self.request_mut();
-        let is_declared =
-            [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| request.headers().contains_key(name));
         let is_sized = request.body().size_hint().exact().is_some();
         // Other versions don't have the header.
-        if !is_declared && !is_sized && request.version() == Version::HTTP_11 {
-            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        if is_sized || request.version() != Version::HTTP_11 {
+            return;
+        }
+        let headers = request.headers_mut();
+        if ![CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| headers.contains_key(name)) {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
 
