@@ -106,7 +106,8 @@ impl<H: Host> Exchange<H> {
     }
 
     /// Checks that the exchange hasn't lost the memory that it holds to others.
-    pub(crate) fn check_memory(&self) -> Result<(), Reason> {
+    #[inline]
+    pub(super) fn check_memory(&self) -> Result<(), Reason> {
         match &self.account {
             None => Ok(()),
             Some(account) => Ok(account.check()?),

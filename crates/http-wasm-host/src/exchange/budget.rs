@@ -6,9 +6,10 @@ use crate::abi::BodyKind;
 use crate::error::Reason;
 use crate::limits::Limits;
 
-/// What is left of the limits per exchange.
+/// The limits per exchange, and how much of them is used.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget {
+pub(super) struct Budget {
+    used: Used,
     header_count: usize,
     header_bytes: usize,
     written_bytes: usize,
@@ -16,14 +17,18 @@ pub(crate) struct Budget {
     pub(super) replay_bytes: usize,
     pub(super) total: Duration,
     pub(super) decoded_ratio: u32,
-    header_count_limit: usize,
-    header_bytes_limit: usize,
-    written_bytes_limit: usize,
+}
+
+/// What an exchange has used.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    header_count: usize,
+    header_bytes: usize,
+    written_bytes: usize,
 }
 
 impl Budget {
-    #[inline]
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         // Every field is named, so that a new limit can't be forgotten here.
         let Limits {
             replay_bytes,
@@ -46,6 +51,7 @@ impl Budget {
             log_rate: _,
         } = *limits;
         Self {
+            used: Used::default(),
             header_count,
             header_bytes,
             written_bytes,
@@ -53,45 +59,34 @@ impl Budget {
             replay_bytes,
             total,
             decoded_ratio,
-            header_count_limit: header_count,
-            header_bytes_limit: header_bytes,
-            written_bytes_limit: written_bytes,
         }
+    }
+
+    /// Makes all of it available to another exchange.
+    #[inline]
+    pub(super) fn renew(&mut self) {
+        self.used = Used::default();
     }
 
     /// Charges a field that the guest sets or adds.
     pub(super) fn spend_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Reason> {
-        let limit = self.header_count_limit;
-        spend(&mut self.header_count, 1, "the number of header fields set (`header_count`)", limit)?;
-        let limit = self.header_bytes_limit;
-        spend(
-            &mut self.header_bytes,
-            name.len() + value.len(),
-            "the size of the header fields set, in bytes (`header_bytes`),",
-            limit,
-        )
+        let Self { used, header_count, header_bytes, .. } = self;
+        let what = "the number of header fields set (`header_count`)";
+        spend(&mut used.header_count, 1, what, *header_count)?;
+        let what = "the size of the header fields set, in bytes (`header_bytes`),";
+        spend(&mut used.header_bytes, name.len() + value.len(), what, *header_bytes)
     }
 
     /// Charges an informational response like a header field, since a host may have to hold it.
     pub(super) fn spend_informational(&mut self) -> Result<(), Reason> {
-        let limit = self.header_count_limit;
-        spend(
-            &mut self.header_count,
-            1,
-            "the number of header fields and informational responses set (`header_count`)",
-            limit,
-        )
+        let what = "the number of header fields and informational responses set (`header_count`)";
+        spend(&mut self.used.header_count, 1, what, self.header_count)
     }
 
     /// Charges body bytes that the guest writes.
     pub(super) fn spend_written(&mut self, len: usize) -> Result<(), Reason> {
-        let limit = self.written_bytes_limit;
-        spend(
-            &mut self.written_bytes,
-            len,
-            "the size of the bodies written, in bytes (`written_bytes`),",
-            limit,
-        )
+        let what = "the size of the bodies written, in bytes (`written_bytes`),";
+        spend(&mut self.used.written_bytes, len, what, self.written_bytes)
     }
 
     pub(super) fn check_uri(&self, len: usize) -> Result<(), Reason> {
@@ -118,7 +113,9 @@ impl Budget {
     }
 }
 
-fn spend(left: &mut usize, amount: usize, what: &'static str, limit: usize) -> Result<(), Reason> {
-    *left = left.checked_sub(amount).ok_or_else(|| Reason::Limit { what, limit })?;
+#[inline]
+fn spend(used: &mut usize, amount: usize, what: &'static str, limit: usize) -> Result<(), Reason> {
+    let total = used.checked_add(amount).filter(|&total| total <= limit);
+    *used = total.ok_or_else(|| Reason::Limit { what, limit })?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::runtime::Background;
 impl<H: Host> Exchange<H> {
     /// The guest lets the request proceed: turns the host's request into the one for the next handler.
     #[inline]
-    pub(crate) fn finish_request(&mut self, background: &Background) {
+    pub(super) fn finish_request(&mut self, background: &Background) {
         if self.coding.is_some() {
             self.request_decodable();
         }
@@ -20,7 +20,7 @@ impl<H: Host> Exchange<H> {
 
     /// The guest responds itself: turns what it has set into the host's response.
     #[inline]
-    pub(crate) fn respond(&mut self, background: &Background) -> Result<(), Reason> {
+    pub(super) fn respond(&mut self, background: &Background) -> Result<(), Reason> {
         // What it has written is the whole body, not only its beginning.
         self.enter_response_phase();
         self.add_early_headers()?;
@@ -30,7 +30,7 @@ impl<H: Host> Exchange<H> {
 
     /// `handle_response` has returned: turns the host's response into the one for the client.
     #[inline]
-    pub(crate) fn finish_response(&mut self, background: &Background) {
+    pub(super) fn finish_response(&mut self, background: &Background) {
         if self.streaming.is_none() || !self.finish_stream(BodyKind::Response) {
             frame_response(self, background);
         }

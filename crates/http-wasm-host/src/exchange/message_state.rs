@@ -70,6 +70,13 @@ impl MessageState {
         self.accessed.get_or_insert_default()
     }
 
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        if self.is_touched() {
+            *self = Self::default();
+        }
+    }
+
     /// Whether anything of the body or its trailers was read, written or changed.
     #[inline]
     pub(super) fn is_touched(&self) -> bool {

@@ -24,13 +24,13 @@ mod waits;
 
 use std::ops::{Deref, DerefMut};
 
-pub(crate) use self::budget::Budget;
 pub(crate) use self::content_coding::DecodedBodies;
 pub(crate) use self::headers::{can_be_name, has_no_effect};
 pub(crate) use self::phases::allows;
 pub(crate) use self::streaming::Committed;
 pub(crate) use self::waits::Waits;
 
+use self::budget::Budget;
 use self::content_coding::ContentCoding;
 use self::message_state::MessageState;
 use self::original::Originals;
@@ -39,10 +39,15 @@ use crate::abi::{BodyKind, Features, Phase};
 use crate::error::Reason;
 use crate::failure::OnFailure;
 use crate::host::Host;
+use crate::limits::Limits;
 use crate::message::Fields;
 use crate::message::body_budget::BodyAccount;
+use crate::runtime::Background;
 
 /// A request and its response, pinned to one instance.
+///
+/// An instance has one of these, which it uses for its exchanges one after the other: moving a new one into place for
+/// each request would cost more than most guests' calls. Between exchanges it has no host.
 pub(crate) struct Exchange<H: Host> {
     pub(crate) host: Held<H>,
     phase: Phase,
@@ -77,8 +82,8 @@ impl<H> Held<H> {
 
     /// Takes the host out. This is the last use of the exchange.
     #[inline]
-    pub(crate) fn take(&mut self) -> H {
-        self.0.take().expect(Self::PRESENT)
+    fn take(&mut self) -> Option<H> {
+        self.0.take()
     }
 }
 
@@ -105,32 +110,105 @@ struct Early {
     headers: Fields,
 }
 
-impl<H: Host> Exchange<H> {
+impl Early {
     #[inline]
-    pub(crate) fn new(host: H, features: Features, budget: Budget, on_failure: OnFailure) -> Self {
-        let method = host.method();
-        let (client_sent_head, client_sent_connect) = (method == b"HEAD", method == b"CONNECT");
-        let originals = match on_failure {
-            OnFailure::Closed => None,
-            OnFailure::Open => Some(Box::new(Originals::new(&host))),
-        };
+    fn clear(&mut self) {
+        self.status = None;
+        if !self.headers.is_empty() {
+            self.headers = Fields::default();
+        }
+    }
+}
+
+impl<H: Host> Exchange<H> {
+    /// The place for an instance's exchanges.
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            host: Held(Some(host)),
+            host: Held(None),
             phase: Phase::Request,
-            features,
-            budget,
+            features: Features::default(),
+            budget: Budget::new(limits),
             account: None,
             early: Early::default(),
             request: MessageState::default(),
             response: MessageState::default(),
-            originals,
+            originals: None,
             coding: None,
             streaming: None,
-            client_sent_head,
-            client_sent_connect,
+            client_sent_head: false,
+            client_sent_connect: false,
             next_was_bodyless: false,
             answered: false,
         }
+    }
+
+    /// Begins an exchange. There is none.
+    #[inline]
+    pub(crate) fn begin(&mut self, host: H, features: Features, on_failure: OnFailure) {
+        let method = host.method();
+        (self.client_sent_head, self.client_sent_connect) = (method == b"HEAD", method == b"CONNECT");
+        if on_failure == OnFailure::Open {
+            self.originals = Some(Box::new(Originals::new(&host)));
+        }
+        self.budget.renew();
+        self.features = features;
+        self.phase = Phase::Request;
+        (self.next_was_bodyless, self.answered) = (false, false);
+        self.host.0 = Some(host);
+    }
+
+    /// Ends the exchange, and returns its host, if there is one.
+    #[inline]
+    pub(crate) fn end(&mut self) -> Option<H> {
+        let host = self.host.take();
+        // What `begin` sets is left out, but named, so that nothing that is added can be forgotten.
+        let Self {
+            host: _,
+            phase: _,
+            features: _,
+            budget: _,
+            account,
+            early,
+            request,
+            response,
+            originals,
+            coding,
+            streaming,
+            client_sent_head: _,
+            client_sent_connect: _,
+            next_was_bodyless: _,
+            answered: _,
+        } = self;
+        (*account, *originals, *coding, *streaming) = (None, None, None, None);
+        early.clear();
+        request.clear();
+        response.clear();
+        host
+    }
+
+    /// Returns this if there is an exchange.
+    #[inline]
+    pub(crate) fn ongoing(&self) -> Option<&Self> {
+        self.host.0.is_some().then_some(self)
+    }
+
+    /// Returns this if there is an exchange.
+    #[inline]
+    pub(crate) fn ongoing_mut(&mut self) -> Option<&mut Self> {
+        if self.host.0.is_some() { Some(self) } else { None }
+    }
+
+    /// The guest's function for the current phase has returned: makes the phase's message ready to continue. In
+    /// `handle_request`, the guest `proceeds` or responds itself.
+    #[inline(always)]
+    pub(crate) fn finish(&mut self, proceeds: bool, background: &Background) -> Result<(), Reason> {
+        self.check_memory()?;
+        match self.phase {
+            Phase::Request if proceeds => self.finish_request(background),
+            Phase::Request => self.respond(background)?,
+            Phase::Response => self.finish_response(background),
+        }
+        Ok(())
     }
 
     /// Adds features for this request. Returns `false` in `handle_response`, where it is too late.

@@ -21,7 +21,7 @@ impl<H: Host> Exchange<H> {
 
     /// Ends an exchange whose guest has failed on `message`. Returns the host with the original message, or `None` if
     /// the guest fails closed, bytes of the body have been lost, or a part of the message has been sent.
-    pub(crate) fn undo(mut self, message: BodyKind) -> Option<H> {
+    pub(crate) fn undo(&mut self, message: BodyKind) -> Option<H> {
         let Originals { request, response } = *self.originals.take()?;
         if self.is_committed(message) || self.check_memory().is_err() {
             return None;
@@ -39,6 +39,6 @@ impl<H: Host> Exchange<H> {
         if let Some(response) = response {
             self.host.restore_head(response);
         }
-        Some(self.host.take())
+        self.end()
     }
 }

@@ -9,6 +9,7 @@ use wasmtime::{InstancePre, Store};
 use crate::abi::Features;
 use crate::engine::{FileThreads, Image, TickLimit};
 use crate::error::{CallError, Error, Reason, Stop};
+use crate::exchange::Exchange;
 use crate::host::Host;
 use crate::run::hook::TracedInstance;
 use crate::run::shared::Shared;
@@ -74,7 +75,7 @@ impl Startup {
             guest: self.shared.clone(),
             traced: self.shared.hook.as_ref().map(TracedInstance::new),
             features,
-            exchange: None,
+            exchange: Exchange::new(&self.shared.limits),
             suspension: self.shared.suspension(),
             wasi,
             memory: None,

@@ -12,7 +12,7 @@ pub(crate) mod sweep;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::thread::available_parallelism;
 
@@ -71,14 +71,17 @@ const QUARTERS: usize = 4;
 /// With more shards, searching all of them before an instance is created would be slow.
 const MAX_SHARDS: usize = 16;
 
+/// The number of shards of each pool.
+static SHARDS: LazyLock<usize> =
+    LazyLock::new(|| available_parallelism().map_or(1, usize::from).min(MAX_SHARDS));
+
 impl<H: Host> Pool<H> {
     pub(crate) fn new(settings: PoolSettings, shared: Arc<Shared>) -> Self {
-        let shards = available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
         let cap = settings.max_idle.map(|max| Arc::new(Cap { max, idle: AtomicUsize::new(0) }));
         let start_queue = Arc::new(StartQueue::new());
         let on_loss = Arc::default();
         let shard = |_| Arc::new(Shard::new(cap.clone(), start_queue.clone(), Arc::clone(&on_loss)));
-        Self { shards: (0..shards).map(shard).collect(), settings, shared, start_queue, on_loss }
+        Self { shards: (0..*SHARDS).map(shard).collect(), settings, shared, start_queue, on_loss }
     }
 
     /// Wakes `waker` whenever an instance in use is dropped.
@@ -120,7 +123,7 @@ impl<H: Host> Pool<H> {
     }
 
     fn own(&self) -> &Arc<Shard<H>> {
-        &self.shards[own_shard() % self.shards.len()]
+        &self.shards[own_shard()]
     }
 
     pub(crate) fn idle(&self) -> usize {
@@ -244,7 +247,7 @@ impl<H: Host> Idle<H> {
 /// This thread's shard.
 fn own_shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % MAX_SHARDS);
+    thread_local!(static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % *SHARDS);
     OWN.with(|own| *own)
 }
 
@@ -335,7 +338,8 @@ impl<H: Host> Drop for PooledInstance<H> {
     #[inline]
     fn drop(&mut self) {
         let kept = |instance: &mut Box<Instance<H>>| instance.shared().broken.is(Rule::TrappedDropped);
-        if let Some(instance) = self.instance.take_if(kept) {
+        if let Some(mut instance) = self.instance.take_if(kept) {
+            let _host = instance.end();
             return self.put(instance);
         }
         if let Some(instance) = self.instance.take() {

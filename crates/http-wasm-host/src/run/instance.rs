@@ -9,7 +9,7 @@ use crate::abi::{BodyKind, CtxNext, Features, Phase};
 use crate::bodies::Stream;
 use crate::engine::TickLimit;
 use crate::error::{Error, ErrorKind, Reason, Stop};
-use crate::exchange::{Budget, Committed, Exchange};
+use crate::exchange::{Committed, Exchange};
 use crate::host::Host;
 use crate::message::StreamWriter;
 use crate::observer::Call;
@@ -74,9 +74,8 @@ impl<H: Host> Instance<H> {
         let state = self.store.data_mut();
         state.quota.begin(host.is_sheddable());
         state.wasi.begin();
-        let budget = Budget::new(&state.guest.limits);
-        let exchange =
-            state.exchange.insert(Exchange::new(host, state.features, budget, state.guest.on_failure));
+        let exchange = &mut state.exchange;
+        exchange.begin(host, state.features, state.guest.on_failure);
         if let Some(decoded) = &state.guest.decoded_bodies {
             exchange.decode_bodies(decoded);
         }
@@ -88,7 +87,7 @@ impl<H: Host> Instance<H> {
 
     /// Where its exchange leaves the phase's message as soon as its head can be sent, if the guest streams it.
     pub(crate) fn committed(&self) -> Option<Arc<Committed<H>>> {
-        self.store.data().exchange.as_ref().and_then(Exchange::committed).cloned()
+        self.store.data().exchange.ongoing().and_then(Exchange::committed).cloned()
     }
 
     /// The guest's end of the request's body, if that has been sent while the guest wrote it.
@@ -96,7 +95,7 @@ impl<H: Host> Instance<H> {
         if !self.shared().streams(Phase::Request) {
             return None;
         }
-        self.store.data().exchange.as_ref().and_then(Exchange::streamed_request)
+        self.store.data().exchange.ongoing().and_then(Exchange::streamed_request)
     }
 
     /// The state that its calls share with their caller.
@@ -185,22 +184,13 @@ impl<H: Host> Instance<H> {
     #[inline(always)]
     fn finish(&mut self, phase: Phase, packed: u64) -> Result<(), Error> {
         let ctx_next = self.unpack(packed);
-        let next = if ctx_next.proceed { Next::Proceed } else { Next::Stop };
         let (exchange, background) = self.exchange_and_background()?;
-        let finished = exchange.check_memory().and_then(|()| match (phase, next) {
-            (Phase::Request, Next::Proceed) => {
-                exchange.finish_request(background);
-                Ok(())
-            }
-            (Phase::Request, Next::Stop) => exchange.respond(background),
-            (Phase::Response, _) => {
-                exchange.finish_response(background);
-                Ok(())
-            }
-        });
-        finished.map_err(|reason| self.refused(phase, reason))?;
+        if let Err(reason) = exchange.finish(ctx_next.proceed, background) {
+            return Err(self.refused(phase, reason));
+        }
         if phase == Phase::Request {
-            (self.pin.req_ctx, self.pin.next) = (ctx_next.req_ctx, next);
+            self.pin.req_ctx = ctx_next.req_ctx;
+            self.pin.next = if ctx_next.proceed { Next::Proceed } else { Next::Stop };
         }
         Ok(())
     }
@@ -248,33 +238,30 @@ impl<H: Host> Instance<H> {
     /// The host, between the two calls.
     #[inline]
     pub(crate) fn host_mut(&mut self) -> Option<&mut H> {
-        self.store.data_mut().exchange.as_mut().map(|exchange| &mut *exchange.host)
+        self.store.data_mut().exchange.ongoing_mut().map(|exchange| &mut *exchange.host)
     }
 
     /// Ends the exchange, and resets the instance to its state before it.
     #[inline]
     pub(crate) fn end(&mut self) -> Result<H, Error> {
         let State { exchange, guest, .. } = self.store.data_mut();
-        let host = match exchange {
-            Some(exchange) => exchange.host.take(),
-            None => return Err(no_exchange(guest)),
-        };
-        *exchange = None;
-        Ok(host)
+        exchange.end().ok_or_else(|| no_exchange(guest))
     }
 
     /// Undoes what the guest did to `message` before it failed with `error`. Returns the host with the original
     /// message, or `None` if the guest fails closed, the message is no longer complete, or the failure wasn't the
     /// guest's.
     pub(crate) fn undo(&mut self, message: BodyKind, error: &Error) -> Option<H> {
-        let exchange = self.store.data_mut().exchange.take()?;
-        if error.kind().is_guest_fault() { exchange.undo(message) } else { None }
+        let exchange = self.store.data_mut().exchange.ongoing_mut()?;
+        let original = if error.kind().is_guest_fault() { exchange.undo(message) } else { None };
+        drop(exchange.end());
+        original
     }
 
     #[inline]
     fn exchange_and_background(&mut self) -> Result<(&mut Exchange<H>, &Background), Error> {
         let State { exchange, guest, suspension, .. } = self.store.data_mut();
-        let exchange = exchange.as_mut().ok_or_else(|| no_exchange(guest))?;
+        let exchange = exchange.ongoing_mut().ok_or_else(|| no_exchange(guest))?;
         Ok((exchange, suspension.engine().background()))
     }
 
@@ -293,7 +280,7 @@ impl<H: Host> Instance<H> {
         };
         waits.sleeps
             || waits.for_message()
-                && self.store.data().exchange.as_ref().is_some_and(|exchange| exchange.may_wait(waits))
+                && self.store.data().exchange.ongoing().is_some_and(|exchange| exchange.may_wait(waits))
     }
 
     /// Traces that the guest's function for this phase is about to be called.
@@ -304,7 +291,7 @@ impl<H: Host> Instance<H> {
                 Phase::Request => (0, 0),
                 Phase::Response => self.pin.params(),
             };
-            let exchange = self.store.data().exchange.as_ref();
+            let exchange = self.store.data().exchange.ongoing();
             let trace_id = exchange.map_or(0, |exchange| exchange.host.trace_id());
             TraceEvent::Entered { phase, trace_id, req_ctx, is_error: is_error != 0 }
         });
@@ -332,7 +319,7 @@ impl<H: Host> Instance<H> {
             TraceEvent::Returned { phase, proceeds, req_ctx, error, took }
         });
         if let Some(observer) = &self.shared().observer {
-            let exchange = self.store.data().exchange.as_ref();
+            let exchange = self.store.data().exchange.ongoing();
             let replayed_bytes = exchange.map_or(0, |exchange| exchange.replayed_bytes(phase));
             observer
                 .called(&self.shared().name, &Call { phase, took: started.elapsed(), error, replayed_bytes });
@@ -386,7 +373,7 @@ where
     let ticks = state.suspension.begin(Mode::Fiber, limit);
     let background = state.suspension.engine().background().clone();
     let (limit, longer) = (state.guest.limits.total, state.guest.limits.stream_total);
-    let committed = state.exchange.as_ref().and_then(Exchange::committed).cloned();
+    let committed = state.exchange.ongoing().and_then(Exchange::committed).cloned();
     set_deadline(store, ticks);
     let Entered { call, computed } = &mut entered;
     let call = call.drive(function.call_async(&mut *store, params), computed.as_mut());

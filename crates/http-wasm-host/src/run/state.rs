@@ -25,7 +25,7 @@ pub(crate) struct State<H: Host> {
     pub(crate) traced: Option<TracedInstance>,
     /// The features enabled during start-up: the default for every request.
     pub(crate) features: Features,
-    pub(crate) exchange: Option<Exchange<H>>,
+    pub(crate) exchange: Exchange<H>,
     pub(crate) suspension: Suspension,
     pub(crate) wasi: WasiState,
     pub(crate) memory: Option<Memory>,
@@ -35,7 +35,7 @@ pub(crate) struct State<H: Host> {
 impl<H: Host> State<H> {
     #[inline]
     pub(crate) fn exchange(&mut self) -> Result<&mut Exchange<H>, Reason> {
-        self.exchange.as_mut().ok_or_else(|| Reason::NoRequest)
+        self.exchange.ongoing_mut().ok_or_else(|| Reason::NoRequest)
     }
 
     /// Converts the error of a failed call into the guest.
@@ -87,7 +87,7 @@ impl<H: Host> State<H> {
 
     #[inline]
     pub(crate) fn exchange_and_suspension(&mut self) -> Result<(&mut Exchange<H>, &Suspension), Reason> {
-        Ok((self.exchange.as_mut().ok_or_else(|| Reason::NoRequest)?, &self.suspension))
+        Ok((self.exchange.ongoing_mut().ok_or_else(|| Reason::NoRequest)?, &self.suspension))
     }
 }
 
@@ -163,7 +163,7 @@ impl<H: Host> Suspend for State<H> {
     }
 
     fn detach(&mut self) {
-        if let Some(exchange) = &mut self.exchange {
+        if let Some(exchange) = self.exchange.ongoing_mut() {
             exchange.host.detach();
         }
     }

@@ -11,7 +11,7 @@ use crate::run::state::State;
 
 pub(super) fn enable_features<H: Host>(state: &mut State<H>, features: u32) -> Result<u32, Reason> {
     let features = Features::from_bits(features);
-    let is_early = match &mut state.exchange {
+    let is_early = match state.exchange.ongoing_mut() {
         Some(exchange) => exchange.enable_features(features),
         None => {
             state.features = state.features | features;

@@ -65,7 +65,7 @@ macro_rules! intercepted {
             }
 
             fn host(&mut self) -> Option<&mut dyn Any> {
-                let exchange = self.exchange.as_mut()?;
+                let exchange = self.exchange.ongoing_mut()?;
                 Some(&mut *exchange.host)
             }
         }

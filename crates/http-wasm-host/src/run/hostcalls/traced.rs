@@ -79,7 +79,7 @@ impl OnHostCall for Hook {
             name = memory::read(memory, "name", offset, len).map(<[u8]>::to_vec).ok();
             if function == "remove_header"
                 && let (Some(name), Some(kind)) = (&name, HeaderKind::from_abi(kind))
-                && let Some(exchange) = &state.exchange
+                && let Some(exchange) = state.exchange.ongoing()
             {
                 // Trailers may not have arrived yet.
                 found = kind.is_trailers();
@@ -118,7 +118,7 @@ impl OnHostCall for Hook {
 }
 
 fn situation<H: Host>(state: &State<H>) -> (Option<Phase>, Features) {
-    match &state.exchange {
+    match state.exchange.ongoing() {
         Some(exchange) => (Some(exchange.phase()), exchange.features()),
         None => (None, state.features),
     }
