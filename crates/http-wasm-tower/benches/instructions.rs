@@ -25,7 +25,7 @@ struct Case {
 
 const ONE_CALL: &str = "(drop (call $get_status_code))";
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     Case { name: "no-guest", guests: 0, request: "", response: "", body: b"" },
     Case { name: "one-call", guests: 1, request: ONE_CALL, response: "", body: b"" },
     Case { name: "two-guests", guests: 2, request: ONE_CALL, response: "", body: b"" },
@@ -65,6 +65,15 @@ const CASES: [Case; 9] = [
         name: "read-body",
         guests: 1,
         request: "(drop (call $read_body (i32.const 0) (i32.const 4096) (i32.const 8192)))",
+        response: "",
+        body: &[7; 4096],
+    },
+    Case {
+        name: "read-in-steps",
+        guests: 1,
+        request: "(loop $more
+            (br_if $more (i64.lt_u
+              (call $read_body (i32.const 0) (i32.const 4096) (i32.const 1024)) (i64.const 0x1_0000_0000))))",
         response: "",
         body: &[7; 4096],
     },

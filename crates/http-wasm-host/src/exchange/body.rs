@@ -204,7 +204,7 @@ impl<H: Host> Exchange<H> {
         let accessed = state.access();
         while ready!(accessed.receive(&mut **host, message, Retention::Replay, budget, account.as_ref(), cx))?
         {
-            accessed.reserve(Retention::Replay, budget, message, accessed.unread.len())?;
+            accessed.reserve(Retention::Replay, budget, message, accessed.unread_len())?;
         }
         Poll::Ready(Ok(()))
     }

@@ -31,11 +31,14 @@ pub(super) struct Written {
 pub(super) struct Accessed {
     /// Decodes the body, and keeps it as it was received.
     pub(super) coded: Option<Box<Coded>>,
-    /// Received, but not yet read by the guest.
-    pub(super) unread: Chunks,
-    /// Read by the guest, and to be forwarded.
+    /// Received, but not yet read by the guest, but for the beginning of the first piece.
+    unread: Chunks,
+    /// Pieces that the guest has read, and that are to be forwarded.
     kept: Chunks,
-    /// How many bytes at the front of `kept` are forwarded only if the guest fails.
+    /// How many bytes at the front of `unread` the guest has read. They are kept too. As long as there is more in their
+    /// piece, they stay there: a guest that reads in small steps would otherwise cut it into pieces.
+    partly_read: usize,
+    /// How many of the bytes that are kept, from the first on, are forwarded only if the guest fails.
     kept_for_undo: usize,
     /// Whether bytes that were read are missing in `kept`.
     lost: bool,
@@ -164,7 +167,7 @@ impl MessageState {
             return None;
         }
         accessed.forget_undo();
-        accessed.replayed = accessed.kept.len();
+        accessed.replayed = accessed.kept_len();
         if !is_changed && let Some(coded) = &mut accessed.coded {
             let (first, more) = coded.take_raw();
             drop(accessed.take_received());
@@ -284,13 +287,14 @@ impl Accessed {
         self.started = true;
         loop {
             let room = &mut buf[self.filled..];
-            let len = room.len().min(self.unread.len());
+            let len = room.len().min(self.unread_len());
             let keep = self.reserve(keep, budget, kind, len)?;
             match keep {
-                Retention::Nothing => self.unread.read(room, |_, _| {}),
-                Retention::Replay | Retention::Undo => {
-                    self.unread.read(room, |piece, reserved| self.kept.push_reserved(piece, reserved));
+                Retention::Nothing => {
+                    self.keep_partly_read();
+                    self.unread.read(room);
                 }
+                Retention::Replay | Retention::Undo => self.read_kept(&mut room[..len]),
             }
             self.consumed |= len > 0 && keep != Retention::Replay;
             self.lost |= len > 0 && keep == Retention::Nothing;
@@ -319,6 +323,7 @@ impl Accessed {
 
     /// Makes room for `len` more bytes of the body, and returns how they can be kept. Bytes kept only for undoing are
     /// dropped if necessary, since most guests never fail.
+    #[inline]
     pub(super) fn reserve(
         &mut self,
         keep: Retention,
@@ -328,15 +333,15 @@ impl Accessed {
     ) -> Result<Retention, Reason> {
         match keep {
             Retention::Replay => {
-                if budget.check_kept(kind, self.kept.len() + len).is_err() {
+                if budget.check_kept(kind, self.kept_len() + len).is_err() {
                     self.forget_undo();
                 }
-                budget.check_kept(kind, self.kept.len() + len).map(|()| keep)
+                budget.check_kept(kind, self.kept_len() + len).map(|()| keep)
             }
             Retention::Undo
                 if self.lost
                     || self.undo_reservation_failed
-                    || budget.check_kept(kind, self.kept.len() + len).is_err() =>
+                    || budget.check_kept(kind, self.kept_len() + len).is_err() =>
             {
                 self.forget_undo();
                 Ok(Retention::Nothing)
@@ -347,8 +352,12 @@ impl Accessed {
 
     /// Drops the bytes that are kept only for undoing.
     fn forget_undo(&mut self) {
-        self.kept.skip(self.kept_for_undo);
-        if self.kept_for_undo > 0 {
+        let len = self.kept_for_undo;
+        let partly_read = len.saturating_sub(self.kept.len());
+        self.kept.skip(len - partly_read);
+        self.unread.skip(partly_read);
+        self.partly_read -= partly_read;
+        if len > 0 {
             self.lost = true;
             self.coded.iter_mut().for_each(|coded| coded.lose_raw());
         }
@@ -358,16 +367,53 @@ impl Accessed {
     /// Called when the guest replaces the body. What was kept for the next handler can be used for undoing.
     pub(super) fn stop_replay(&mut self, undoable: bool) {
         if undoable && !self.lost {
-            self.kept_for_undo = self.kept.len();
+            self.kept_for_undo = self.kept_len();
         } else {
             self.kept = Chunks::default();
+            self.unread.skip(std::mem::take(&mut self.partly_read));
             self.ahead = Reservation::default();
             self.coded.iter_mut().for_each(|coded| coded.lose_raw());
         }
     }
 
+    /// How many bytes the guest has read that are kept.
+    #[inline]
+    fn kept_len(&self) -> usize {
+        self.kept.len() + self.partly_read
+    }
+
+    /// How many bytes the guest can read now.
+    #[inline]
+    pub(super) fn unread_len(&self) -> usize {
+        self.unread.len() - self.partly_read
+    }
+
+    /// Copies bytes into all of `buf`, and keeps them. There are as many.
+    fn read_kept(&mut self, mut buf: &mut [u8]) {
+        while !buf.is_empty() {
+            let first = self.unread.first();
+            let (now, later) = buf.split_at_mut(buf.len().min(first.len() - self.partly_read));
+            let read = self.partly_read + now.len();
+            now.copy_from_slice(&first[self.partly_read..read]);
+            self.partly_read = read;
+            if read == first.len() {
+                self.partly_read = 0;
+                self.unread.move_to(&mut self.kept, read);
+            }
+            buf = later;
+        }
+    }
+
+    /// Splits what is kept off from what is unread.
+    fn keep_partly_read(&mut self) {
+        if self.partly_read > 0 {
+            self.unread.move_to(&mut self.kept, std::mem::take(&mut self.partly_read));
+        }
+    }
+
     /// Takes everything of the body that is kept or unread, in order.
     fn take_received(&mut self) -> Chunks {
+        self.partly_read = 0;
         let mut all = std::mem::take(&mut self.kept);
         all.append(std::mem::take(&mut self.unread));
         all

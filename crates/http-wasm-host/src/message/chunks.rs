@@ -103,17 +103,30 @@ impl Chunks {
         if self.len == self.front.len() && self.reserved.bytes() == 0 { Ok(self.front) } else { Err(self) }
     }
 
-    /// Copies bytes from the front into `buf`, and passes the copied pieces to `taken`, with their reservations.
-    pub(crate) fn read(&mut self, buf: &mut [u8], mut taken: impl FnMut(Bytes, Reservation)) {
+    /// Moves bytes from the front into `buf`.
+    pub(crate) fn read(&mut self, buf: &mut [u8]) {
         self.close_tail();
         let mut read = 0;
         while read < buf.len() && !self.front.is_empty() {
             let piece = self.take(buf.len() - read);
             buf[read..read + piece.len()].copy_from_slice(&piece);
             read += piece.len();
-            let reserved = self.reserved.split(piece.len());
-            taken(piece, reserved);
+            self.reserved.release(piece.len());
         }
+    }
+
+    /// The first piece, which is empty only if there are no bytes.
+    #[inline]
+    pub(crate) fn first(&mut self) -> &[u8] {
+        self.close_tail();
+        &self.front
+    }
+
+    /// Moves `len` bytes from the front to the end of `other`, with their reservation. The first piece has as many.
+    pub(crate) fn move_to(&mut self, other: &mut Self, len: usize) {
+        let piece = self.take(len);
+        let reserved = self.reserved.split(piece.len());
+        other.push_reserved(piece, reserved);
     }
 
     /// Copies the bytes from offset `at` into `buf`, as many as there are. They stay here.
@@ -216,9 +229,8 @@ mod tests {
         }
         assert_eq!(chunks.len(), expected.len());
         let mut head = [0; 4000];
-        let mut taken = 0;
-        chunks.read(&mut head, |piece, _| taken += piece.len());
-        assert_eq!(taken, 4000);
+        chunks.read(&mut head);
+        assert_eq!(chunks.len(), expected.len() - 4000);
         let mut out = head.to_vec();
         while let Some(piece) = chunks.pop() {
             out.extend_from_slice(&piece);
