@@ -31,7 +31,7 @@ pub enum Check {
     /// The connection ends without a response.
     Dropped,
     /// The response is aborted; if nothing of it was sent, it may be replaced with an error.
-    BreaksOff,
+    Aborted,
     /// The client gets this header with exactly these values; with none, it doesn't get the header.
     Header(&'static str, Values),
     /// The client gets this body.
@@ -61,7 +61,7 @@ pub enum Check {
     /// Time passes between the first byte of the backend's body and its end.
     BackendStreams(Duration),
     /// The backend gets a request that is aborted.
-    BackendBreaksOff,
+    BackendAborted,
     /// The backend gets these values of a trailer.
     BackendTrailer(&'static str, Values),
     /// The log has a line with this text.

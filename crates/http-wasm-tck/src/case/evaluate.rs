@@ -69,7 +69,7 @@ impl Check {
     /// Whether the exchange fails.
     fn fails(&self) -> bool {
         match self {
-            Self::Traps(_) | Self::Dropped | Self::BreaksOff | Self::StatusWithin(..) => true,
+            Self::Traps(_) | Self::Dropped | Self::Aborted | Self::StatusWithin(..) => true,
             Self::AnyOf(checks) => checks.iter().all(Self::fails),
             _ => false,
         }
@@ -90,14 +90,14 @@ impl Check {
             Self::Dropped => {
                 require(observed.response.is_err(), || "no response".to_owned(), || "a response".to_owned())
             }
-            Self::BreaksOff => match observed.response {
+            Self::Aborted => match observed.response {
                 Ok(response) if response.broken.is_some() || response.status >= 500 => Ok(()),
                 Ok(_) => {
-                    Err(Mismatch::new("a response that breaks off", "one that ends as if it were whole"))
+                    Err(Mismatch::new("a response that is aborted", "one that ends as if it were whole"))
                 }
                 Err(reason) => require(
                     !reason.starts_with(NO_RESPONSE),
-                    || "a response that breaks off".to_owned(),
+                    || "a response that is aborted".to_owned(),
                     || reason.to_owned(),
                 ),
             },
@@ -130,9 +130,9 @@ impl Check {
             Self::BackendStreams(least) => {
                 streams(Duration::from_millis(observed.seen()?.streamed_ms), *least, "the backend")
             }
-            Self::BackendBreaksOff => require(
+            Self::BackendAborted => require(
                 observed.seen()?.broken.is_some(),
-                || "a request that breaks off at the backend".to_owned(),
+                || "a request that is aborted at the backend".to_owned(),
                 || "one that ends as if it were whole".to_owned(),
             ),
             Self::Nowhere(name, text) => {

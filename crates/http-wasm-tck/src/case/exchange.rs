@@ -167,7 +167,7 @@ impl Exchange {
     /// Whether the last results may come after the response.
     pub(crate) fn outlasts_response(&self) -> bool {
         self.reply.timing != Timing::Last
-            || self.checks.iter().any(|check| matches!(check, Check::Logged(_) | Check::BackendBreaksOff))
+            || self.checks.iter().any(|check| matches!(check, Check::Logged(_) | Check::BackendAborted))
     }
 
     /// What a guest needs in order to take part.

@@ -14,7 +14,7 @@ const ALL: [(Capabilities, &str); 5] = [
     (Capabilities::NUMBERS, "passes a kind or level that the ABI doesn't define"),
     (
         Capabilities::RESULTS,
-        "returns a `next` other than 0 and 1, or a `req_ctx` for a request that it answers",
+        "returns a `next` other than 0 and 1, or a `req_ctx` for a request to which it responds itself",
     ),
 ];
 

@@ -156,3 +156,40 @@ impl Drop for OwnBackend {
         self.task.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// The number of cases that are run, over HTTP/1.1, with a guest that has these capabilities.
+    fn count(capabilities: Capabilities) -> usize {
+        let command = || LaunchCommand::parse("host {guest} {backend} {listen}").ok();
+        let options = Options {
+            launch: command(),
+            launch_stream: command(),
+            launch_decoded: command(),
+            guest: Some(PathBuf::new()),
+            ..Options::default()
+        };
+        let cases = crate::cases::all();
+        let runs = |case: &&Case| {
+            skipped(case, &options).or_else(|| incapable(case, &options, None, capabilities)).is_none()
+        };
+        cases.iter().filter(runs).count()
+    }
+
+    #[test]
+    fn the_number_of_cases_for_each_binding_is_documented() {
+        let (text, numbers) = (Capabilities::TEXT, Capabilities::NUMBERS);
+        let [zig, assemblyscript, go] = [text, numbers, text | numbers].map(count);
+        let c = count(Capabilities::MEMORY | Capabilities::LIMITS | text | numbers);
+        let expected =
+            format!("{zig} cases for Zig, {assemblyscript} for AssemblyScript, {go} for Go and {c} for C");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/conformance.md");
+        let docs = std::fs::read_to_string(path).unwrap();
+        let docs: Vec<&str> = docs.split_whitespace().collect();
+        assert!(docs.join(" ").contains(&expected), "{expected}");
+    }
+}

@@ -32,7 +32,7 @@ pub struct Options {
     pub stream_address: Option<String>,
     /// How to start such a host.
     pub launch_stream: Option<LaunchCommand>,
-    /// The same with bodies that the guest reads and writes without their content coding.
+    /// Such a host that also hides the content coding of bodies from the guest.
     pub decoded_address: Option<String>,
     /// How to start such a host.
     pub launch_decoded: Option<LaunchCommand>,

@@ -112,7 +112,7 @@ fn responses(cases: &mut Vec<Case>) {
     );
     add(
         "trap",
-        "a trap after the first write breaks the response off",
-        streams(written().trap()).header("accept-encoding", "gzip").check(Check::BreaksOff),
+        "a trap after the first write aborts the response",
+        streams(written().trap()).header("accept-encoding", "gzip").check(Check::Aborted),
     );
 }

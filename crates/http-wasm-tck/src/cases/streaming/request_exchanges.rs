@@ -46,5 +46,5 @@ pub(super) fn value(text: &str) -> Vec<Vec<u8>> {
 
 /// The guest's failure becomes an error for the client, and the request is aborted.
 pub(super) fn fails(exchange: Exchange) -> Exchange {
-    exchange.check(Check::StatusWithin(500, 599)).check(Check::BackendBreaksOff)
+    exchange.check(Check::StatusWithin(500, 599)).check(Check::BackendAborted)
 }

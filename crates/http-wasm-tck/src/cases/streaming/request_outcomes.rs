@@ -28,12 +28,12 @@ fn failures(cases: &mut Vec<Case>) {
     ));
     cases.push(one(
         "failure/client",
-        "a request that breaks off breaks the next handler's off",
+        "a request that is aborted aborts the next handler's",
         slow()
             .cut()
             .sends(copy(65_536, &Payload::Pattern(SLOW)))
             .check(Check::AnyOf(vec![Check::Dropped, Check::StatusWithin(400, 599)]))
-            .check(Check::BackendBreaksOff),
+            .check(Check::BackendAborted),
     ));
     let clean = Exchange::get("/").before(script().is_clean());
     cases.push(case(
@@ -58,7 +58,7 @@ fn stops(cases: &mut Vec<Case>) {
             .check(Check::Header("x-own", value("1")))
             .check(Check::Header("x-from", vec![]))
             .check(Check::Body("the guest's".into()))
-            .check(Check::BackendBreaksOff)
+            .check(Check::BackendAborted)
     };
     cases.push(one(
         "stop/aborts",

@@ -215,7 +215,7 @@ fn fixed_heads(cases: &mut Vec<Case>) {
             "remove" => "remove_header traps after the first write",
             _ => "content-length: 0 traps after the first write",
         };
-        cases.push(one(&format!("fixed/{name}"), says, streams(script).check(Check::BreaksOff)));
+        cases.push(one(&format!("fixed/{name}"), says, streams(script).check(Check::Aborted)));
     }
     cases.push(one(
         "fixed/reads",
@@ -235,13 +235,13 @@ fn fixed_heads(cases: &mut Vec<Case>) {
 }
 
 fn failures(cases: &mut Vec<Case>) {
-    let traps = streams(script().write(RESPONSE, "part of it").trap()).check(Check::BreaksOff);
-    cases.push(one("failure/trap", "a trap after the first write breaks the response off", traps.clone()));
+    let traps = streams(script().write(RESPONSE, "part of it").trap()).check(Check::Aborted);
+    cases.push(one("failure/trap", "a trap after the first write aborts the response", traps.clone()));
     let late = script().copy_as_it_comes(RESPONSE, 65_536, Some(RESPONSE), &Payload::Pattern(SLOW)).trap();
     cases.push(one(
         "failure/late-trap",
         "a trap after most of the response was sent breaks it off",
-        streams(late).reply(slow()).check(Check::BreaksOff),
+        streams(late).reply(slow()).check(Check::Aborted),
     ));
     let copy = script().write(RESPONSE, "first").copy_as_it_comes(
         RESPONSE,
@@ -251,8 +251,8 @@ fn failures(cases: &mut Vec<Case>) {
     );
     cases.push(one(
         "failure/next",
-        "a body that breaks off breaks the response off",
-        streams(copy).reply(chunked(1000).cut()).check(Check::BreaksOff),
+        "a body that is aborted aborts the response",
+        streams(copy).reply(chunked(1000).cut()).check(Check::Aborted),
     ));
     let clean = Exchange::get("/").before(script().is_clean());
     cases.push(case(
