@@ -69,9 +69,9 @@ enum Command {
     New(NewArgs),
     /// Run a guest on one request, in process, and show what it does
     ///
-    /// Prints the request as the next handler got it and the response as the client gets it. With --trace, also prints
-    /// each host call with its arguments and result, and the reason if it had no effect. Exits with 65 if the guest
-    /// fails.
+    /// Prints the request as the next handler receives it and the response as the client receives it. With --trace,
+    /// also prints each host call with its arguments and result, and the reason if it had no effect. Exits with 65 if
+    /// the guest fails.
     #[cfg(feature = "author")]
     Run(Box<RunArgs>),
     /// Serve a guest while you write it: rebuild it after each change, and show what it does

@@ -226,9 +226,9 @@ impl Callbacks {
             && self.http_send_response_data.is_some()
     }
 
-    /// Whether the same is possible for requests. Envoy 1.38 remembers whether a message may be continued in one flag
-    /// for both directions, so that a request that goes on would keep the response held. Of the functions that 1.39 has
-    /// added, this one tells the two apart.
+    /// Whether the same is possible for requests. Envoy 1.38 has a single flag for both directions that says whether a
+    /// message was continued, so the response could never be sent once its request had been continued. Of the functions
+    /// that 1.39 has added, this one tells the versions apart.
     pub(crate) fn can_stream_requests(&self) -> bool {
         self.can_stream() && self.http_get_header_values.is_some()
     }

@@ -7,7 +7,7 @@ use http_wasm_gateway::fuzzing::{ReadResponse, read_response};
 
 use crate::client::{Answer, ask};
 
-/// Reads a response that the input describes with the gateway's reader and then with hyper; see [`crate`].
+/// Reads the response that the input describes, first with the gateway's reader and then with hyper; see [`crate`].
 pub fn responses(input: &[u8]) {
     let Ok(case) = Case::generate(&mut Unstructured::new(input)) else { return };
     case.check();

@@ -67,9 +67,8 @@ pub enum Stream {
     /// and is ready for more. `read_body` returns as soon as there is at least one byte, or the end of the body. Until
     /// the guest returns, an instance is pinned to the response.
     ///
-    /// A failure after that breaks the response off, even if the guest [fails open](crate::OnFailure::Open). The time
-    /// limit is [`stream_total`](crate::Limits::stream_total). [`written_bytes`](crate::Limits::written_bytes) doesn't
-    /// apply.
+    /// A failure after that aborts the response, even if the guest [fails open](crate::OnFailure::Open). The time limit
+    /// is [`stream_total`](crate::Limits::stream_total). [`written_bytes`](crate::Limits::written_bytes) doesn't apply.
     ///
     /// A request's body that the guest writes is sent when `handle_request` returns.
     Response,

@@ -19,10 +19,10 @@ use http_wasm_host::{Body, Error, FailureResponse, Phase};
 /// use http::{Response, StatusCode};
 /// use http_wasm_tower::{Body, Error, ErrorKind, FailurePolicy, HideDetails, HttpWasmLayer};
 ///
-/// /// The default, but a guest that is too slow is a 504 that says when to come back.
-/// struct ComeBack;
+/// /// Like the default, but a guest that is too slow causes a 504 with `Retry-After`.
+/// struct RetryLater;
 ///
-/// impl FailurePolicy for ComeBack {
+/// impl FailurePolicy for RetryLater {
 ///     fn response(&self, error: &Error, request: Option<&Parts>) -> Response<Body> {
 ///         let mut response = HideDetails::default().response(error, request);
 ///         if error.kind() == ErrorKind::Deadline {
@@ -34,7 +34,7 @@ use http_wasm_host::{Body, Error, FailureResponse, Phase};
 /// }
 ///
 /// # fn set(layer: HttpWasmLayer) -> (HttpWasmLayer, HttpWasmLayer) {
-/// let with_struct = layer.clone().failure_policy(ComeBack);
+/// let with_struct = layer.clone().failure_policy(RetryLater);
 ///
 /// let with_closure = layer.failure_policy(|error: &Error, request: &Parts| {
 ///     let text = format!("{} can't be served now\n", request.uri.path());

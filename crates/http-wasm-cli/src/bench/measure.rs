@@ -34,7 +34,7 @@ pub(crate) struct Workload {
 /// The times of both phases, and how the requests ended.
 pub(crate) struct Phases {
     pub(crate) handle_request: Vec<Duration>,
-    /// Empty if the guest answers the request itself.
+    /// Empty if the guest responds itself.
     pub(crate) handle_response: Vec<Duration>,
     pub(crate) outcome: String,
 }

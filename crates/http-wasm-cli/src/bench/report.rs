@@ -17,7 +17,7 @@ pub(crate) struct Report {
     pub(crate) outcome: String,
     pub(crate) compile_milliseconds: f64,
     pub(crate) handle_request: Times,
-    /// None if the guest answers the request itself.
+    /// `None` if the guest responds itself.
     pub(crate) handle_response: Option<Times>,
     /// How often each function is called for one request.
     pub(crate) host_calls: BTreeMap<&'static str, u64>,

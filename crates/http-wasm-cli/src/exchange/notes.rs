@@ -176,7 +176,7 @@ fn on_early_call(
     }
     let text = match (outcome, call.changes()?, call.function) {
         (Outcome::Stops, "request", _) => {
-            "no effect: the guest answers the request itself, so the next handler isn't called"
+            "no effect: the guest responds itself, so the next handler isn't called"
         }
         (Outcome::Fails, ..) => {
             "no effect: the guest fails before handle_request returns, so the client gets an error"
@@ -186,7 +186,7 @@ fn on_early_call(
              status in handle_response"
         }
         (Outcome::Proceeds, "response", "write_body") => {
-            "these bytes come before the next handler's body, because the request proceeds; return 0 to answer it here"
+            "these bytes come before the next handler's body, because the request proceeds; return 0 to respond here"
         }
         (Outcome::Proceeds, "response", "set_header_value" | "add_header_value") => {
             let name = String::from_utf8_lossy(call.bytes_of("name")?).to_ascii_lowercase();

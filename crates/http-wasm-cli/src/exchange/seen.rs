@@ -5,7 +5,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
 use http_wasm_tower::Body;
 
-/// A request as the next handler got it.
+/// A request as the next handler receives it.
 #[derive(Debug, Clone)]
 pub(crate) struct SeenRequest {
     pub(crate) method: String,

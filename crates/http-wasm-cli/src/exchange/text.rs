@@ -57,14 +57,14 @@ impl<T: fmt::Display> fmt::Display for Styled<T> {
     }
 }
 
-/// Writes a request as the next handler got it.
+/// Writes a request as the next handler receives it.
 pub(crate) fn print_request(out: &mut String, request: &SeenRequest, paint: Paint) {
     let SeenRequest { method, uri, version, content } = request;
     let line = format!("{method} {} {version}", sanitized(uri));
     print_message(out, &line, content, paint);
 }
 
-/// Writes a response as the client gets it.
+/// Writes a response as the client receives it.
 pub(crate) fn print_response(out: &mut String, response: &SeenResponse, paint: Paint) {
     let reason = http::StatusCode::from_u16(response.status).ok();
     let reason = reason.and_then(|status| status.canonical_reason()).unwrap_or_default();
@@ -102,7 +102,7 @@ fn print_message(out: &mut String, line: &str, content: &Content, paint: Paint) 
         print_fields(out, &content.trailers, paint);
     }
     if let Some(error) = &content.broken {
-        line!(out, "{}", Styled(paint.bad, format_args!("the body broke off: {error}")));
+        line!(out, "{}", Styled(paint.bad, format_args!("the body ended prematurely: {error}")));
     }
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn print_trace(out: &mut String, entries: &[Entry], paint: Paint) {
             EntryKind::Returned { phase: Phase::Request, proceeds, req_ctx, took, .. } => {
                 let decided = match proceeds {
                     true => format!("next 1, req_ctx {req_ctx}: the request proceeds"),
-                    false => format!("next 0, req_ctx {req_ctx}: the guest answers the request"),
+                    false => format!("next 0, req_ctx {req_ctx}: the guest responds itself"),
                 };
                 line!(out, "  = {decided} {}", dim_time(*took, paint));
             }

@@ -33,7 +33,7 @@ pub(crate) fn run(args: ReplayArgs) -> Result<(), Failure> {
     let bytes = std::fs::read(&args.file).map_err(|error| refused(plain(&error)))?;
     let har = Har::read(&bytes).map_err(refused)?;
     let Some(recorded) = har.log.recorded else {
-        let reason = "it holds no host calls, so there is nothing to replay: it is a HAR file, but not a recording \
+        let reason = "it contains no host calls to replay: it is a HAR file, but not a recording \
                       of this gateway. `http-wasm run GUEST --har FILE` runs a guest on its request";
         return Err(refused(reason.to_owned()).into());
     };
@@ -261,7 +261,7 @@ impl Failures {
                     let text = format!("the guest fails: {}; recorded: {}", replayed.reason, recorded.reason);
                     script.differs(0, text);
                 } else if !places {
-                    script.differs(0, "the guest fails as recorded, but at another place".to_owned());
+                    script.differs(0, "the guest fails as recorded, but in a different place".to_owned());
                 }
             }
         }

@@ -72,7 +72,7 @@ fn text(result: &ExchangeResult, with_trace: bool) -> String {
     }
     match &result.request {
         Some(request) => {
-            title(&mut out, "the request as the next handler got it");
+            title(&mut out, "the request as the next handler receives it");
             print_request(&mut out, request, paint);
         }
         None => title(&mut out, "the next handler wasn't called"),
@@ -80,7 +80,7 @@ fn text(result: &ExchangeResult, with_trace: bool) -> String {
     out.push('\n');
     match &result.response {
         Some(response) => {
-            title(&mut out, "the response as the client gets it");
+            title(&mut out, "the response as the client receives it");
             print_response(&mut out, response, paint);
         }
         None => {

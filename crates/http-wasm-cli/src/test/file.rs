@@ -102,7 +102,7 @@ pub(crate) struct Expect {
     pub(crate) next_called: Option<bool>,
     /// The request as the next handler gets it.
     pub(crate) request: Option<ExpectRequest>,
-    /// The response as the client gets it.
+    /// The response as the client receives it.
     pub(crate) response: Option<ExpectResponse>,
     /// Texts that must occur in what the guest logs or writes to stdout and stderr, each in a separate line, in this
     /// order.
@@ -134,7 +134,7 @@ pub(crate) struct ExpectRequest {
     pub(crate) json: Option<Json>,
 }
 
-/// What is expected of the response as the client gets it.
+/// What is expected of the response as the client receives it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExpectResponse {

@@ -233,7 +233,7 @@ fn a_har_file_without_host_calls_is_refused_with_what_to_do() {
     let (code, shown) = text(&run(&["replay", file.to_str().expect("text")]));
     assert_eq!(code, Some(2), "{shown}");
     assert!(
-        shown.contains("holds no host calls") && shown.contains("http-wasm run GUEST --har FILE"),
+        shown.contains("contains no host calls") && shown.contains("http-wasm run GUEST --har FILE"),
         "{shown}"
     );
 }

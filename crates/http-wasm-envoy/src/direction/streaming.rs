@@ -74,7 +74,7 @@ impl Direction {
     /// Sends what a guest has written, outside of the hooks for the original's pieces.
     ///
     /// Envoy sends what it holds only once for each piece that a hook has stopped. So nothing is sent until the guest
-    /// waits for the next piece, or has written a lot. A guest that goes on without waiting continues in a later event.
+    /// waits for the next piece, or has written a lot. A guest that doesn't wait continues in a later event.
     pub(crate) fn send_on(
         &mut self,
         filter: &Filter,

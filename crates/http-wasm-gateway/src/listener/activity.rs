@@ -32,8 +32,8 @@ pub(super) struct Activity {
 
 #[derive(Debug)]
 struct State {
-    /// Requests whose response hasn't been handed over completely; for each of HTTP/1.1, the client's deadline, if the
-    /// client is expected to act.
+    /// Requests whose response hasn't been handed over completely. An HTTP/1.1 request has a deadline while its client
+    /// is expected to act.
     requests: Slab<Option<Instant>>,
     /// Since when the connection has been in this state.
     since: Instant,

@@ -155,7 +155,8 @@ impl TransferTimeout {
         }
     }
 
-    /// The deadline: for these bytes or, after an initial period of that length, for all bytes so far.
+    /// The deadline for the next bytes: `timeout` after the start of this wait, or earlier if all waits together have
+    /// been too long for the minimum rate.
     pub(super) fn deadline(&mut self) -> Instant {
         let since = *self.waits_since.get_or_insert_with(Instant::now);
         let Some(rate) = self.rate else { return since + self.timeout };

@@ -208,7 +208,7 @@ impl<H: Host> Drop for Untouched<H> {
     }
 }
 
-/// The call of an instance that is to be had. `permit` is for a heavy guest, unless there is none yet.
+/// Calls `handle_request` on a fiber. If the guest is heavy and has no `permit` yet, this waits for one.
 async fn on_fiber<H: Host>(
     mut ready: Untouched<H>,
     call: CallStatus,

@@ -174,7 +174,7 @@ impl StreamWriter {
         (state.awaits_demand && !state.is_closed).then_some(state.pieces)
     }
 
-    /// Ends the body, unless it has been broken off.
+    /// Ends the body, unless it has been aborted.
     pub(crate) fn end(&self, end: Result<Option<Fields>, BoxError>) {
         let mut state = self.0.lock();
         if !state.is_closed {
@@ -205,7 +205,7 @@ impl Streamed {
     /// Returns the next frame of the body. It must not be called again after the end.
     ///
     /// # Errors
-    /// If the guest fails. The message must then be broken off, since the body isn't complete.
+    /// If the guest fails. The message must then be aborted, since the body isn't complete.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BoxError>>> {
         if let Some(piece) = self.take_piece() {
             return Poll::Ready(Some(Ok(Frame::Data(piece))));

@@ -48,8 +48,8 @@ pub enum Outcome<H: Host> {
 /// usual. [`Outcome::Respond`] or an error replaces that response, which you should drop: the next handler never gets
 /// the complete body. The guest can't be bypassed any more.
 ///
-/// If this is dropped before it completes, the body is broken off, and the guest's call continues in the background
-/// until it returns: reads return the end of the body, and writes are discarded.
+/// If this is dropped before it completes, the body is aborted, and the guest's call continues in the background until
+/// it returns: reads return the end of the body, and writes are discarded.
 ///
 /// ```
 /// use std::task::Poll;
@@ -121,8 +121,8 @@ impl<H: Host> RequestStream<H> {
     }
 
     /// To be called when the next handler has responded. From then on, the next handler must take each write within
-    /// [`stream_stall`](crate::Limits::stream_stall). Otherwise the body is broken off, reads return the end of the
-    /// body, and writes are discarded.
+    /// [`stream_stall`](crate::Limits::stream_stall). Otherwise the body is aborted, reads return the end of the body,
+    /// and writes are discarded.
     pub fn answered(&mut self) {
         self.0.has_answer = true;
     }

@@ -44,7 +44,7 @@ type OnEnd = Box<dyn FnOnce(StreamEnd<'_>) + Send>;
 pub enum StreamEnd<'a> {
     /// The guest has returned.
     Finished,
-    /// The guest has failed, and the response was broken off.
+    /// The guest has failed, and the response was aborted.
     Failed(&'a Error),
     /// The body was dropped. The call continues in the background until the guest returns: reads return the end of the
     /// body, and writes are discarded.
@@ -119,7 +119,7 @@ impl<H: Host> Driver<H> {
         (self.call, self.count) = (None, None);
         Poll::Ready(match handled {
             Ok(Handled { error: Some(error), .. }) | Err(error) => {
-                error.log("; the response that it was writing is broken off");
+                error.log("; the response that it was writing is aborted");
                 self.end(StreamEnd::Failed(&error));
                 Err(error)
             }

@@ -27,7 +27,7 @@ pub(crate) struct Waiting<G: GuestObserver> {
     pub(super) at: Position,
 }
 
-/// A guest that has begun to write the request, which goes on to what is behind it.
+/// A guest that has begun to write the request, which proceeds to the next guest or handler.
 pub(crate) struct Writing<G: GuestObserver> {
     pub(super) guest: WritingGuest<G>,
     pub(super) at: Position,

@@ -99,7 +99,7 @@ function message(title, own, other, missing) {
     whole,
     own.trailers.length ? element("p", { class: "quiet" }, "Trailers") : null,
     own.trailers.length ? fields(own.trailers, other?.trailers) : null,
-    own.broken ? element("p", { class: "bad-text" }, `The body broke off: ${own.broken}`) : null);
+    own.broken ? element("p", { class: "bad-text" }, `The body ended prematurely: ${own.broken}`) : null);
 }
 
 function trace(entries) {

@@ -140,7 +140,7 @@ fn the_trace_explains_a_result_with_swapped_halves() {
     explains(
         &traced(&guest, &[]),
         &[
-            "next 0, req_ctx 1: the guest answers the request",
+            "next 0, req_ctx 1: the guest responds itself",
             "note: stopped with a req_ctx, which is ignored: the result's low 32 bits are `next`",
             "the next handler wasn't called",
         ],
@@ -197,7 +197,7 @@ fn the_trace_explains_a_request_change_by_a_guest_that_answers() {
         &traced(&guest, &[]),
         &[
             r#"name: "x-user", value: "ann")"#,
-            "note: no effect: the guest answers the request itself, so the next handler isn't called",
+            "note: no effect: the guest responds itself, so the next handler isn't called",
         ],
     );
 }

@@ -20,7 +20,7 @@ fn run_shows_the_request_at_the_next_handler_and_the_response_at_the_client() {
     let (stdout, stderr, code) =
         output(&["run", path(&guest), "http://example.org/a?b", "-X", "PUT", "-d", "hi"]);
     assert_eq!((stderr.as_str(), code), ("", Some(0)), "{stdout}");
-    let expected = "-- the request as the next handler got it\n\
+    let expected = "-- the request as the next handler receives it\n\
         PUT /a?b HTTP/1.1\n\
         host: example.org\n\
         user-agent: http-wasm\n\
@@ -30,7 +30,7 @@ fn run_shows_the_request_at_the_next_handler_and_the_response_at_the_client() {
         \n\
         hi\n\
         \n\
-        -- the response as the client gets it\n\
+        -- the response as the client receives it\n\
         200 OK\n\
         content-type: text/plain\n\
         content-length: 11\n\

@@ -21,7 +21,7 @@ pub(crate) struct GuestTimes {
     pub(crate) failure: Option<&'static str>,
 }
 
-/// The client disconnected, or a guest in front responded, while the guest's call went on.
+/// The client disconnected, or a guest in front responded, while the guest's call continued.
 pub(super) const ABANDONED: &str = "abandoned";
 
 impl GuestTimes {

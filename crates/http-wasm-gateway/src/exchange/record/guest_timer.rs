@@ -47,7 +47,7 @@ impl GuestObserver for GuestTimer<'_> {
 }
 
 impl GuestTimer<'_> {
-    /// Called when the guest goes on while its response is sent. Returns what to call when that ends.
+    /// Called when the guest continues while its response is sent. Returns what to call when that ends.
     pub(crate) fn begin_stream(self) -> impl FnOnce(&StreamEnd<'_>) + Send + use<> {
         let times = self.times(None);
         let (record, guest, began) = (self.record.clone(), self.guest.clone(), times.began);

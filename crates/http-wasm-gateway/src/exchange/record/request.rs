@@ -148,7 +148,7 @@ impl RequestRecord {
         self.notes().guests.insert(0, times);
     }
 
-    /// The guest that got the request after `began` has ended its part, which went on while its response was sent.
+    /// The guest that got the request after `began` has ended its part, which continued while its response was sent.
     pub(super) fn end_stream(
         &self,
         guest: &Arc<str>,

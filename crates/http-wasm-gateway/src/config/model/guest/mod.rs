@@ -58,9 +58,9 @@ pub struct Guest {
     /// can't be changed after that; what it writes is sent at once, and `read_body` returns as soon as there is a byte.
     /// "request" is the same for requests: the first byte that the guest writes in `handle_request` sends method, URI
     /// and headers to the upstream. An instance is pinned to the message until it ends, for up to
-    /// `limits.stream_total`, so each stream needs an instance with its memory. A failure of the guest breaks off a
-    /// message that has begun, even with `on_failure = "open"`. The guest must declare that it can stream, with a
-    /// custom section `http-wasm-stream`, unless `allow` has "undeclared-stream".
+    /// `limits.stream_total`, so each stream needs an instance with its memory. A failure of the guest aborts a message
+    /// that has begun, even with `on_failure = "open"`. The guest must declare that it can stream, with a custom
+    /// section `http-wasm-stream`, unless `allow` has "undeclared-stream".
     pub stream: Stream,
     /// Whether new instances start from a snapshot of an initialised one.
     pub snapshot: Snapshot,
