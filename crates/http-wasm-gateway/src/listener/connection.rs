@@ -21,6 +21,7 @@ use super::framing::{Framing, StartLine};
 use super::http2;
 use super::refused::unparsed;
 use super::request::Requests;
+use super::seldom::Seldom;
 use super::tls::{self, Tls};
 use super::trusted_proxies::TrustedProxies;
 use crate::body::BoxError;
@@ -112,7 +113,8 @@ impl<A: Answer> Connections<A> {
         if let Some(http) = tls::agreed(stream.get_ref().1.alpn_protocol()) {
             self.http = http;
         }
-        self.serve_http(stream, Client { addr, tls: true }, accepted, permit).await
+        // Boxed, so that the task of a connection without TLS is no larger.
+        Box::pin(self.serve_http(stream, Client { addr, tls: true }, accepted, permit)).await
     }
 
     async fn serve_http<S>(
@@ -148,7 +150,7 @@ impl<A: Answer> Connections<A> {
         };
         let mut lifetime = Lifetime { activity: activity.clone(), limits: &self.limits, start_line: None };
         if http2 {
-            let connection = http2::Connection::new(io, read, permit, Arc::new(requests));
+            let connection = pin!(http2::Connection::new(io, read, permit, Arc::new(requests)));
             let closing = closing.wait_for(|&closing| closing);
             return lifetime.run(connection, http2::Connection::graceful_shutdown, closing).await;
         }
@@ -159,8 +161,8 @@ impl<A: Answer> Connections<A> {
         let requests = Arc::new(requests);
         let answer = requests.answer.clone();
         let service = service_fn(move |request| requests.clone().respond(request, interims.clone()));
-        let connection =
-            http1_builder(&self.limits).serve_connection(TokioIo::new(framing), service).with_upgrades();
+        let connection = http1_builder(&self.limits).serve_connection(TokioIo::new(framing), service);
+        let connection = pin!(connection.with_upgrades());
         let shut_down = http1::UpgradeableConnection::graceful_shutdown;
         lifetime.start_line = Some(start_line.clone());
         let result = lifetime.run(connection, shut_down, drain_grace(&mut closing)).await;
@@ -231,7 +233,7 @@ impl Lifetime<'_> {
     /// Runs a connection until it ends or times out, or was told to `shut_down` after `closing`.
     async fn run<C, E>(
         self,
-        connection: C,
+        mut connection: Pin<&mut C>,
         shut_down: fn(Pin<&mut C>),
         closing: impl Future,
     ) -> Result<(), BoxError>
@@ -242,18 +244,24 @@ impl Lifetime<'_> {
         let response = self.limits.body_timeout.0;
         let timeouts =
             Timeouts { head: self.limits.header_timeout.0, idle: self.limits.idle_timeout.0, response };
-        let mut connection = pin!(connection);
-        tokio::select! {
+        let interrupted = pin!(async {
+            tokio::select! {
+                expired = self.activity.expired(timeouts) => Some(expired),
+                _ = closing => None,
+            }
+        });
+        let expired = tokio::select! {
+            biased;
             result = connection.as_mut() => return result.map_err(Into::into),
-            expired = self.activity.expired(timeouts) => match expired {
-                Expired::Idle => {}
-                // A request that has started to arrive gets 408.
-                Expired::Head if self.start_line.is_some_and(|line| line.times_out()) => {}
-                Expired::Head => return Err("timed out waiting for a request".into()),
-                Expired::Response => return Err("the client doesn't read its response".into()),
-                Expired::Upload => return Err("the rest of a request body isn't read".into()),
-            },
-            _ = closing => {}
+            expired = Seldom::new(interrupted) => expired,
+        };
+        match expired {
+            None | Some(Expired::Idle) => {}
+            // A request that has started to arrive gets 408.
+            Some(Expired::Head) if self.start_line.is_some_and(|line| line.times_out()) => {}
+            Some(Expired::Head) => return Err("timed out waiting for a request".into()),
+            Some(Expired::Response) => return Err("the client doesn't read its response".into()),
+            Some(Expired::Upload) => return Err("the rest of a request body isn't read".into()),
         }
         shut_down(connection.as_mut());
         self.activity.restart();

@@ -16,6 +16,7 @@ mod outgoing;
 mod refusals;
 mod refused;
 mod request;
+mod seldom;
 mod set;
 mod status;
 mod subject_addresses;
@@ -159,11 +160,11 @@ impl Listener {
             if refuse && refusals.make_room() {
                 tracing::warn!("too few file descriptors: answering client connections with 503");
             }
-            let connections = if refuse { &refusing } else { &connections };
-            let connection = connections.clone().serve(stream, peer, Instant::now(), permit);
+            let connections = if refuse { refusing.clone() } else { connections.clone() };
+            let accepted = Instant::now();
             while tasks.try_join_next().is_some() {}
             let task = tasks.spawn(async move {
-                if let Err(error) = connection.await {
+                if let Err(error) = connections.serve(stream, peer, accepted, permit).await {
                     tracing::debug!(%peer, error, "connection ended");
                 }
             });

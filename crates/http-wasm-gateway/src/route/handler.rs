@@ -164,11 +164,14 @@ impl Handler {
         }
         let observer = self.observer(inbound, record, abandoned, None);
         let (request, client) = (inbound.take(), inbound.client.addr);
-        let response = self.chain.call_observed(request, Some(client), observer, |request| {
-            inbound.request = request;
-            async { Ok::<_, Infallible>(self.next_inspected(inbound, inspection).await) }
-        });
-        let Ok(response) = response.await;
+        // Awaited where it is created, since a variable would need as much room again.
+        let Ok(response) = self
+            .chain
+            .call_observed(request, Some(client), observer, |request| {
+                inbound.request = request;
+                async { Ok::<_, Infallible>(self.next_inspected(inbound, inspection).await) }
+            })
+            .await;
         response
     }
 

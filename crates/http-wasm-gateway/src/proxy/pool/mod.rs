@@ -45,6 +45,8 @@ impl Pool {
     }
 
     /// Sends a request, and waits for the head of the response.
+    ///
+    /// Futures are awaited where they are created, since a variable would need room of its own for each.
     pub(super) async fn send(
         &self,
         request: Outbound<'_>,
@@ -54,10 +56,12 @@ impl Pool {
         loop {
             if !sending.http1 && shared.protocol() != Protocol::Http1 {
                 let uploads = !request.body.is_end_stream();
-                let acquired = shared.http2.acquire(shared, sending.avoid, uploads, sending.queue_timeout);
-                if let Acquired::Stream(slot) = acquired.await? {
-                    let sent = http2::send(slot, request, sending);
-                    return sent.await.map(|response| response.map(ResponseBody::Http2));
+                let (avoid, queue_timeout) = (sending.avoid, sending.queue_timeout);
+                let acquired = shared.http2.acquire(shared, avoid, uploads, queue_timeout).await?;
+                if let Acquired::Stream(slot) = acquired {
+                    // Boxed, so that the future of an HTTP/1.1 request is no larger.
+                    let response = Box::pin(http2::send(slot, request, sending)).await?;
+                    return Ok(response.map(ResponseBody::Http2));
                 }
             }
             let idle = if sending.fresh { None } else { shared.http1().take() };
@@ -71,8 +75,8 @@ impl Pool {
                     Err(error) => return Err(SendError::new(SendErrorKind::of_connect(&*error), error)),
                 },
             };
-            let sent = http1::send(connection, request, shared, sending);
-            return sent.await.map(|response| response.map(ResponseBody::Http1));
+            let response = http1::send(connection, request, shared, sending).await?;
+            return Ok(response.map(ResponseBody::Http1));
         }
     }
 
