@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body;
 
 use crate::http1::decimal;
+use crate::known_fields::KnownFields;
 use crate::trailers;
 
 /// The framing of an outgoing message.
@@ -42,13 +43,11 @@ pub(crate) struct RequestInfo {
 }
 
 impl RequestInfo {
-    /// From this request.
-    pub(crate) fn of<B>(request: &http::Request<B>) -> Self {
+    /// From this request, which has these known fields.
+    pub(crate) fn of<B>(request: &http::Request<B>, known: KnownFields) -> Self {
         let version = request.version();
         let trailers = match version {
-            Version::HTTP_11 => {
-                request.headers().contains_key(header::TE) && accepts_trailers(request.headers())
-            }
+            Version::HTTP_11 => known.has(KnownFields::TE) && accepts_trailers(request.headers()),
             _ => version > Version::HTTP_11,
         };
         Self { method: request.method().clone(), version, trailers }
@@ -60,14 +59,14 @@ impl Framing {
     pub(crate) fn of_request<B: Body>(
         method: &Method,
         received: Version,
-        headers: &HeaderMap,
+        known: KnownFields,
         body: &B,
     ) -> Self {
         if body.is_end_stream() {
             // These methods expect a body, and servers reject requests that don't declare that it is empty. For others
             // it is declared if the client has declared it.
             let expects_length = matches!(*method, Method::POST | Method::PUT | Method::PATCH)
-                || headers.contains_key(header::CONTENT_LENGTH);
+                || known.has(KnownFields::CONTENT_LENGTH);
             let length = if expects_length { Length::Exact(0) } else { Length::None };
             return Self { length, trailers: false };
         }
@@ -85,7 +84,7 @@ impl Framing {
     pub(crate) fn of_response<B: Body>(
         info: &RequestInfo,
         status: StatusCode,
-        headers: &HeaderMap,
+        (headers, known): (&HeaderMap, KnownFields),
         body: &B,
     ) -> Self {
         let without = |length| Self { length, trailers: false };
@@ -97,7 +96,7 @@ impl Framing {
             return without(Length::None);
         }
         // hyper adds a length of 0 where HTTP/1.1 needs one.
-        let empty = match headers.contains_key(header::CONTENT_LENGTH) {
+        let empty = match known.has(KnownFields::CONTENT_LENGTH) {
             true => without(Length::Exact(0)),
             false => without(Length::None),
         };
@@ -114,7 +113,7 @@ impl Framing {
             Some(0) if body.is_end_stream() => empty,
             // HTTP/2 can have both. HTTP/1.1 has to choose.
             Some(length) if info.version < Version::HTTP_2 => {
-                let announced = info.trailers && headers.contains_key(header::TRAILER);
+                let announced = info.trailers && known.has(KnownFields::TRAILER);
                 match announced {
                     true => Self { length: Length::Streamed, trailers: true },
                     false => without(Length::Exact(length)),
@@ -135,21 +134,23 @@ impl Framing {
     }
 
     /// Makes `headers` declare this framing only.
-    pub(crate) fn write(self, headers: &mut HeaderMap) {
-        if headers.contains_key(header::TRANSFER_ENCODING) {
+    pub(crate) fn write(self, headers: &mut HeaderMap, known: KnownFields) {
+        if known.has(KnownFields::TRANSFER_ENCODING) {
             headers.remove(header::TRANSFER_ENCODING);
         }
         match self.length {
             Length::Exact(length) | Length::Absent(length) => {
-                if !declares_length(headers, length) {
+                if !known.has(KnownFields::CONTENT_LENGTH) || !declares_length(headers, length) {
                     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
                 }
             }
             Length::None | Length::Streamed => {
-                headers.remove(header::CONTENT_LENGTH);
+                if known.has(KnownFields::CONTENT_LENGTH) {
+                    headers.remove(header::CONTENT_LENGTH);
+                }
             }
         }
-        if headers.contains_key(header::TRAILER) {
+        if known.has(KnownFields::TRAILER) {
             match self.trailers {
                 true => trailers::retain_announced(headers),
                 false => drop(headers.remove(header::TRAILER)),
@@ -159,9 +160,9 @@ impl Framing {
 
     /// The same for a request to an upstream. hyper would omit the body of a GET whose length isn't known, and trailers
     /// after a body with a length, unless it is told to send chunks.
-    pub(crate) fn write_request(self, headers: &mut HeaderMap) {
-        self.write(headers);
-        let announced = headers.contains_key(header::TRAILER);
+    pub(crate) fn write_request(self, headers: &mut HeaderMap, known: KnownFields) {
+        self.write(headers, known);
+        let announced = known.has(KnownFields::TRAILER) && headers.contains_key(header::TRAILER);
         if announced {
             headers.remove(header::CONTENT_LENGTH);
         }
@@ -195,8 +196,11 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, &'stati
 
 /// Checks and normalises the framing fields of a received response, so that everything that reads them before it is
 /// sent sees correct values.
-pub(crate) fn received<B: Body>(response: &mut http::Response<B>) -> Result<(), &'static str> {
-    if !response.headers().contains_key(header::CONTENT_LENGTH) {
+pub(crate) fn received<B: Body>(
+    response: &mut http::Response<B>,
+    known: KnownFields,
+) -> Result<(), &'static str> {
+    if !known.has(KnownFields::CONTENT_LENGTH) {
         return Ok(());
     }
     let length = content_length(response.headers())?;
@@ -204,7 +208,7 @@ pub(crate) fn received<B: Body>(response: &mut http::Response<B>) -> Result<(), 
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     // In HTTP/1.1, only chunked bodies have trailers.
-    if response.version() < Version::HTTP_2 {
+    if response.version() < Version::HTTP_2 && known.has(KnownFields::TRAILER) {
         response.headers_mut().remove(header::TRAILER);
     }
     Ok(())
@@ -226,6 +230,7 @@ mod tests {
 
     use super::{Framing, RequestInfo, content_length, received};
     use crate::body::{BoxBody, boxed, empty};
+    use crate::known_fields::KnownFields;
     use crate::testing::headers;
 
     fn sized(text: &'static str) -> BoxBody {
@@ -245,7 +250,8 @@ mod tests {
         body: &BoxBody,
     ) -> HeaderMap {
         let mut headers = headers(fields);
-        Framing::of_request(&method, received, &headers, body).write_request(&mut headers);
+        let known = KnownFields::of(&headers);
+        Framing::of_request(&method, received, known, body).write_request(&mut headers, known);
         headers
     }
 
@@ -257,7 +263,8 @@ mod tests {
     ) -> HeaderMap {
         let mut headers = headers(fields);
         let status = StatusCode::from_u16(status).unwrap();
-        Framing::of_response(info, status, &headers, body).write(&mut headers);
+        let known = KnownFields::of(&headers);
+        Framing::of_response(info, status, (&headers, known), body).write(&mut headers, known);
         headers
     }
 
@@ -367,7 +374,8 @@ mod tests {
                 response.headers_mut().append("content-length", HeaderValue::from_static(value));
             }
             assert_eq!(content_length(response.headers()), length);
-            received(&mut response).unwrap();
+            let known = KnownFields::of(response.headers());
+            received(&mut response, known).unwrap();
             assert_eq!(
                 response.headers().get_all("content-length").iter().count(),
                 usize::from(!values.is_empty())
@@ -378,7 +386,8 @@ mod tests {
             for value in values {
                 response.headers_mut().append("content-length", HeaderValue::from_static(value));
             }
-            assert!(received(&mut response).is_err(), "{values:?}");
+            let known = KnownFields::of(response.headers());
+            assert!(received(&mut response, known).is_err(), "{values:?}");
         }
     }
 }

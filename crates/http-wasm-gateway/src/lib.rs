@@ -27,6 +27,7 @@ mod generation;
 mod guests;
 mod http1;
 mod inspect;
+mod known_fields;
 mod listener;
 mod names;
 mod observe;

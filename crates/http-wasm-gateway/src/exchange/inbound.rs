@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{HeaderValue, Request};
 use tokio::sync::oneshot;
 
 use super::arrival::{Arrival, ListenerId};
@@ -25,6 +25,8 @@ pub(crate) const FEW_REQUESTS: usize = 4;
 pub(crate) struct Inbound {
     pub(crate) request: Request<BoxBody>,
     pub(crate) client: Client,
+    /// The client's address as a field value, unless it isn't known yet.
+    pub(crate) client_address: Option<HeaderValue>,
     /// The listener at which it arrived.
     pub(crate) listener: ListenerId,
     /// The requests that the client's connection has in flight, including this one.
@@ -51,6 +53,7 @@ impl Inbound {
         Self {
             request,
             client,
+            client_address: None,
             listener: ListenerId::default(),
             in_flight: 1,
             dropped,

@@ -1,6 +1,6 @@
 //! Finds the end of a head, and its lines.
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
 /// A search for the end of a head, which resumes where it stopped.
 #[derive(Debug, Default)]
@@ -54,6 +54,17 @@ pub(crate) struct Field<'a> {
 impl<'a> Field<'a> {
     /// Splits a line. This only checks for what could make two parsers see different fields.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Self, &'static str> {
+        // A name of token characters needs no further checks.
+        match line.iter().position(|&byte| !is_token(byte)) {
+            Some(colon @ 1..) if line[colon] == b':' && memchr(b'\r', &line[colon..]).is_none() => {
+                Ok(Self { line, name: &line[..colon], value: line[colon + 1..].trim_ascii() })
+            }
+            _ => Self::parse_unusual(line),
+        }
+    }
+
+    #[cold]
+    fn parse_unusual(line: &'a [u8]) -> Result<Self, &'static str> {
         if memchr(b'\r', line).is_some() {
             return Err("a carriage return within a line");
         }
@@ -88,13 +99,13 @@ impl<'a> Field<'a> {
 
 /// The lines of a complete head, without their ends and up to the empty one.
 pub(crate) fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut line_start = 0;
-    let lines = memchr_iter(b'\n', head).map(move |end| {
-        let line = &head[line_start..end];
-        line_start = end + 1;
-        line
-    });
-    lines.filter_map(|line| line.strip_suffix(b"\r")).take_while(|line| !line.is_empty())
+    let mut rest = head;
+    std::iter::from_fn(move || {
+        let end = memchr(b'\n', rest)?;
+        let line = rest[..end].strip_suffix(b"\r").filter(|line| !line.is_empty())?;
+        rest = &rest[end + 1..];
+        Some(line)
+    })
 }
 
 /// The first line of a complete head, and its fields.

@@ -8,6 +8,7 @@ use super::trusted_proxies::TrustedProxies;
 use crate::config::ClientLimits;
 use crate::field_values::any_padded;
 use crate::http1::decimal;
+use crate::known_fields::KnownFields;
 
 /// Why a request is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +22,12 @@ pub(super) struct Refusal {
 pub(super) const OVERLOADED: Refusal =
     Refusal { status: StatusCode::SERVICE_UNAVAILABLE, reason: "too few file descriptors" };
 
-/// Checks a parsed request.
-pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> Result<(), Refusal> {
+/// Checks a parsed request, which has these known fields.
+pub(super) fn request<B: Body>(
+    request: &Request<B>,
+    known: KnownFields,
+    limits: &ClientLimits,
+) -> Result<(), Refusal> {
     let refusal = |status, reason| Err(Refusal { status, reason });
     // hyper only counts fields in HTTP/1.1.
     if request.headers().len() > limits.max_headers.get() as usize {
@@ -35,7 +40,9 @@ pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> R
         return refusal(StatusCode::BAD_REQUEST, "a field value has white space around it");
     }
     host(request).or_else(|reason| refusal(StatusCode::BAD_REQUEST, reason))?;
-    length(request).or_else(|reason| refusal(StatusCode::BAD_REQUEST, reason))?;
+    if known.has(KnownFields::CONTENT_LENGTH) {
+        length(request).or_else(|reason| refusal(StatusCode::BAD_REQUEST, reason))?;
+    }
     match limits.max_request_body {
         Some(max) if request.body().size_hint().lower() > max.0 => {
             refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
@@ -153,6 +160,7 @@ mod tests {
 
     use super::request;
     use crate::config::{ClientLimits, Size};
+    use crate::known_fields::KnownFields;
 
     fn verdict(method: &str, uri: &str, hosts: &[&str], version: Version) -> Result<(), &'static str> {
         let mut builder = Request::builder().method(method).uri(uri).version(version);
@@ -160,7 +168,7 @@ mod tests {
             builder = builder.header("host", *host);
         }
         let built = builder.body(Empty::<bytes::Bytes>::new()).unwrap();
-        request(&built, &ClientLimits::default()).map_err(|refusal| {
+        request(&built, KnownFields::of(built.headers()), &ClientLimits::default()).map_err(|refusal| {
             assert_eq!(refusal.status, StatusCode::BAD_REQUEST);
             refusal.reason
         })
@@ -211,7 +219,7 @@ mod tests {
         for (version, allowed) in [(Version::HTTP_11, true), (Version::HTTP_2, false)] {
             let request = Request::get("http://h/").version(version).header("host", "h").header("x", "a ");
             let built = request.body(Empty::<bytes::Bytes>::new()).unwrap();
-            let verdict = super::request(&built, &ClientLimits::default());
+            let verdict = super::request(&built, KnownFields::of(built.headers()), &ClientLimits::default());
             assert_eq!(
                 verdict.map_err(|refusal| refusal.status),
                 match allowed {
@@ -227,12 +235,12 @@ mod tests {
         let limits = ClientLimits { max_request_body: Some(Size(3)), ..ClientLimits::default() };
         let body = Full::<bytes::Bytes>::from("1234");
         let mut built = Request::get("http://h/").header("host", "h").body(body).unwrap();
-        let refused = request(&built, &limits).unwrap_err();
+        let refused = request(&built, KnownFields::of(built.headers()), &limits).unwrap_err();
         assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
         for _ in 0..limits.max_headers.get() {
             built.headers_mut().append("a", "b".parse().unwrap());
         }
-        let refused = request(&built, &limits).unwrap_err();
+        let refused = request(&built, KnownFields::of(built.headers()), &limits).unwrap_err();
         assert_eq!(refused.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
 }

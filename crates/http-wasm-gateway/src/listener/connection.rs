@@ -139,6 +139,7 @@ impl<A: Answer> Connections<A> {
         let mut requests = Requests {
             answer: self.answer,
             client,
+            client_address: client.address_value(),
             limits: self.limits.clone(),
             trusted_proxies: self.trusted_proxies,
             activity: activity.clone(),

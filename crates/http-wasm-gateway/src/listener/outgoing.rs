@@ -12,20 +12,23 @@ use tokio::time::{Sleep, sleep};
 use super::flush::{Flushes, Waiting};
 use crate::body::{BoxBody, BoxError, Hook, Hooked, PolledFrame, empty};
 use crate::framing::{Framing, Length, RequestInfo};
+use crate::known_fields::KnownFields;
 use crate::trailers;
 
 /// How long a failed body waits for the client to read what precedes the failure.
 const BREAK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sets the framing of a response's body, and removes the body if there must be none.
+/// Sets the framing of a response's body, and removes the body if there must be none. The response has these known
+/// fields.
 pub(super) fn frame(
     response: Response<BoxBody>,
+    known: KnownFields,
     info: &RequestInfo,
     flushes: &Arc<Flushes>,
 ) -> Response<Outgoing> {
     let (mut head, mut body) = response.into_parts();
-    let framing = Framing::of_response(info, head.status, &head.headers, &body);
-    framing.write(&mut head.headers);
+    let framing = Framing::of_response(info, head.status, (&head.headers, known), &body);
+    framing.write(&mut head.headers, known);
     if !framing.has_body() {
         body = empty();
     }

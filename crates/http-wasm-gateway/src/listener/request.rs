@@ -22,15 +22,18 @@ use crate::body::{BoxBody, BoxError, Hook, Hooked, PolledFrame, boxed, empty};
 use crate::config::ClientLimits;
 use crate::connection_options::remove_nominated;
 use crate::exchange::{
-    Abandoned, AbandonedCalls, Answer, Client, ClientSide, Inbound, Interims, Refused, Share,
+    Abandoned, AbandonedCalls, Answer, Client, ClientSide, Dropped, Inbound, Interims, Refused, Share,
 };
 use crate::framing::RequestInfo;
+use crate::known_fields::KnownFields;
 
 /// What the requests of one connection share.
 #[derive(Debug)]
 pub(super) struct Requests<A> {
     pub(super) answer: Arc<A>,
     pub(super) client: Client,
+    /// The client's address as a field value.
+    pub(super) client_address: Option<HeaderValue>,
     pub(super) limits: Arc<ClientLimits>,
     pub(super) trusted_proxies: Arc<TrustedProxies>,
     pub(super) activity: Arc<Activity>,
@@ -71,16 +74,17 @@ impl<A: Answer> Requests<A> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let info = RequestInfo::of(&request);
+        let known = KnownFields::of(request.headers());
+        let info = RequestInfo::of(&request, known);
         let version = info.version;
-        let may_switch = info.method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
+        let may_switch = info.method == Method::CONNECT || known.has(KnownFields::UPGRADE);
         let checked = match self.refuse {
             true => Err(check::OVERLOADED),
-            false => check::request(&request, &self.limits)
+            false => check::request(&request, known, &self.limits)
                 .and_then(|()| check::fields(&request, &self.trusted_proxies)),
         };
         let (mut inbound, mut upload) = match checked {
-            Ok(()) => self.inbound(request),
+            Ok(()) => self.inbound(request, known),
             Err(refusal) => {
                 tracing::debug!(peer = %self.client.addr, reason = refusal.reason, "request refused");
                 (self.refused(request, refusal.status), None)
@@ -106,14 +110,17 @@ impl<A: Answer> Requests<A> {
         // This also drops a body that has never been polled.
         drop(inbound);
         let status = response.status();
+        let known = KnownFields::of(response.headers());
         if let Some(upgrade) = self.upgrade.as_ref().filter(|_| may_switch) {
             upgrade.answered(&info.method, status);
         }
         if version < Version::HTTP_2 && status != StatusCode::SWITCHING_PROTOCOLS {
-            upload = self.announce(&mut response, upload).await;
+            upload = self.announce(&mut response, known, upload).await;
         }
-        date::add(response.headers_mut());
-        let response = outgoing::frame(response, &info, &self.flushes);
+        if !known.has(KnownFields::DATE) {
+            date::add(response.headers_mut());
+        }
+        let response = outgoing::frame(response, known, &info, &self.flushes);
         let stalled = self.limits.body_timeout.0;
         // HTTP/2 streams have their own timers.
         let transfer = (version < Version::HTTP_2)
@@ -129,12 +136,13 @@ impl<A: Answer> Requests<A> {
     async fn announce<B>(
         &self,
         response: &mut Response<BoxBody>,
+        known: KnownFields,
         upload: Option<Arc<Upload<B>>>,
     ) -> Option<Arc<Upload<B>>>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
-        if has_connection_close(response) {
+        if known.has(KnownFields::CONNECTION) && has_connection_close(response) {
             return None;
         }
         let persistence = match &upload {
@@ -148,7 +156,7 @@ impl<A: Answer> Requests<A> {
     }
 
     /// The request as passed to handlers, and its body if it has one.
-    fn inbound<B>(&self, mut request: Request<B>) -> (Inbound, Option<Arc<Upload<B>>>)
+    fn inbound<B>(&self, mut request: Request<B>, known: KnownFields) -> (Inbound, Option<Arc<Upload<B>>>)
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
@@ -157,11 +165,11 @@ impl<A: Answer> Requests<A> {
         let (client, dropped) = self.trusted_proxies.of_request(self.client, headers);
         // This comes before the gateway's own fields are added, since a client must not be able to have one removed by
         // naming it in `Connection`.
-        remove_nominated(headers);
+        if known.has(KnownFields::CONNECTION) {
+            remove_nominated(headers);
+        }
         if request.body().is_end_stream() {
-            let mut inbound = Inbound::new(request.map(|_| empty()), client);
-            inbound.dropped = dropped;
-            inbound.listener = self.trusted_proxies.listener();
+            let inbound = self.from_client(request.map(|_| empty()), client, dropped);
             return (inbound, None);
         }
         let expects_continue = request.version() > Version::HTTP_10
@@ -170,9 +178,7 @@ impl<A: Answer> Requests<A> {
         let upload = Upload::new(expects_continue, max_body);
         let request = request
             .map(|body| boxed(IncomingBody::new(body, upload.clone(), &self.limits, &self.trusted_proxies)));
-        let mut inbound = Inbound::new(request, client);
-        inbound.dropped = dropped;
-        inbound.listener = self.trusted_proxies.listener();
+        let mut inbound = self.from_client(request, client, dropped);
         inbound.refused = Refused::Body(upload.clone());
         (inbound, Some(upload))
     }
@@ -180,10 +186,18 @@ impl<A: Answer> Requests<A> {
     /// A request that isn't passed to handlers.
     fn refused<B>(&self, mut request: Request<B>, status: StatusCode) -> Inbound {
         let (client, dropped) = self.trusted_proxies.of_request(self.client, request.headers_mut());
-        let mut inbound = Inbound::new(request.map(|_| empty()), client);
+        let mut inbound = self.from_client(request.map(|_| empty()), client, dropped);
+        inbound.refused = Refused::Head(status);
+        inbound
+    }
+
+    fn from_client(&self, request: Request<BoxBody>, client: Client, dropped: Dropped) -> Inbound {
+        let mut inbound = Inbound::new(request, client);
+        if client.addr == self.client.addr {
+            inbound.client_address.clone_from(&self.client_address);
+        }
         inbound.dropped = dropped;
         inbound.listener = self.trusted_proxies.listener();
-        inbound.refused = Refused::Head(status);
         inbound
     }
 }
@@ -251,14 +265,14 @@ impl<B> Hook<Outgoing> for SendingHook<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    fn polled(&mut self, _: &mut Outgoing, polled: PolledFrame, _: &mut Context<'_>) -> PolledFrame {
+    fn polled(&mut self, body: &mut Outgoing, polled: PolledFrame, _: &mut Context<'_>) -> PolledFrame {
         let Some((transfer, in_flight)) = self.transfer.as_mut().zip(self.in_flight.as_ref()) else {
             return polled;
         };
         transfer.transferred(std::mem::take(&mut self.given));
         match &polled {
             // Until it is polled for more, the connection waits for the client to take this.
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(frame))) if !body.is_end_stream() => {
                 self.given = frame.data_ref().map_or(0, |data| data.len() as u64);
                 in_flight.set_client_deadline(Some(transfer.deadline()));
             }

@@ -74,11 +74,19 @@ impl Connectors {
                         return Err(descriptors::shortage().into());
                     }
                     let negotiated_http2 = stream.connected().is_negotiated_h2();
-                    Ok(Connected { io: Box::new(TokioIo::new(stream)), negotiated_http2 })
+                    Ok(Connected { io: transport(stream), negotiated_http2 })
                 },
             ))
         };
         Ok(Self { any: connector(http), http1: connector(UpstreamHttp::Http1), http })
+    }
+}
+
+/// Without the layers that adapt it to hyper.
+fn transport(stream: MaybeHttpsStream<TokioIo<TcpStream>>) -> Io {
+    match stream {
+        MaybeHttpsStream::Http(tcp) => Box::new(tcp.into_inner()),
+        MaybeHttpsStream::Https(tls) => Box::new(tls.into_inner()),
     }
 }
 

@@ -6,16 +6,22 @@ use http::header::{self, HeaderName, HeaderValue};
 use crate::connection_options::remove_nominated;
 use crate::exchange::Client;
 use crate::field_values::joined_cookies;
+use crate::known_fields::KnownFields;
 use crate::names::{is_hop_by_hop, is_variant_of_own_field, remove_all};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Removes all connection-level fields, and fields that could be mistaken for those that the proxy sets.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    remove_nominated(headers);
-    remove_all(headers, |name| is_hop_by_hop(name.as_str()) || is_variant_of_own_field(name.as_str()));
+/// Removes all connection-level fields, and fields that could be mistaken for those that the proxy sets, from a
+/// head with these known fields.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, known: KnownFields) {
+    if known.has(KnownFields::CONNECTION) {
+        remove_nominated(headers);
+    }
+    if known.has(KnownFields::HOP_BY_HOP) {
+        remove_all(headers, |name| is_hop_by_hop(name.as_str()) || is_variant_of_own_field(name.as_str()));
+    }
 }
 
 /// HTTP/2 may split cookies into several fields, HTTP/1.1 may not (RFC 9113 section 8.2.3).
@@ -27,11 +33,11 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds the fields about the client. The listener has already dropped those that the client itself sent. The host from
+/// Adds the fields about the client; `address` is its address, unless it isn't known yet. The listener has already dropped those that the client itself sent. The host from
 /// a trusted proxy is kept.
-pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Client) {
-    if let Ok(peer) = HeaderValue::try_from(client.addr.ip().to_string()) {
-        headers.insert(X_FORWARDED_FOR, peer);
+pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Client, address: Option<HeaderValue>) {
+    if let Some(address) = address.or_else(|| client.address_value()) {
+        headers.insert(X_FORWARDED_FOR, address);
     }
     if !headers.contains_key(X_FORWARDED_HOST)
         && let Some(host) = headers.get(header::HOST).cloned()
@@ -46,6 +52,7 @@ pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Client) {
 mod tests {
     use super::{add_forwarded, join_cookies, remove_hop_by_hop};
     use crate::exchange::Client;
+    use crate::known_fields::KnownFields;
     use crate::testing::headers;
 
     #[test]
@@ -65,7 +72,8 @@ mod tests {
             ("x-forwarded_for", "1.1.1.1"),
             ("grpc_metadata", "1"),
         ]);
-        remove_hop_by_hop(&mut received);
+        let known = KnownFields::of(&received);
+        remove_hop_by_hop(&mut received, known);
         let kept = [("trailer", "x-sum"), ("content-length", "1"), ("grpc_metadata", "1")];
         assert_eq!(received, headers(&kept));
     }
@@ -85,7 +93,7 @@ mod tests {
             ("x-forwarded-for", "2.2.2.2"),
             ("x-forwarded-proto", "https"),
         ]);
-        add_forwarded(&mut received, Client { addr: ([3, 3, 3, 3], 1).into(), tls: false });
+        add_forwarded(&mut received, Client { addr: ([3, 3, 3, 3], 1).into(), tls: false }, None);
         let sent = headers(&[
             ("host", "h"),
             ("x-forwarded-for", "3.3.3.3"),
@@ -98,7 +106,7 @@ mod tests {
     #[test]
     fn a_forwarded_host_from_a_trusted_proxy_is_kept() {
         let mut received = headers(&[("host", "h"), ("x-forwarded-host", "first")]);
-        add_forwarded(&mut received, Client { addr: ([3, 3, 3, 3], 1).into(), tls: false });
+        add_forwarded(&mut received, Client { addr: ([3, 3, 3, 3], 1).into(), tls: false }, None);
         assert_eq!(received["x-forwarded-host"], "first");
     }
 }

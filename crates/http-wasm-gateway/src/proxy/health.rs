@@ -1,5 +1,6 @@
 //! The health of an address, according to the requests sent to it and active health checks.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ const MAX_DOUBLINGS: u32 = 5;
 pub(super) struct Health {
     passive: PassiveHealth,
     state: Mutex<State>,
+    /// Whether the state is that of an address without recent failures. Requests read this instead of taking the lock.
+    is_sound: AtomicBool,
 }
 
 /// The state of an address.
@@ -45,12 +48,12 @@ struct State {
 
 impl Health {
     pub(super) fn new(passive: &PassiveHealth) -> Self {
-        Self { passive: passive.clone(), state: Mutex::default() }
+        Self { passive: passive.clone(), state: Mutex::default(), is_sound: AtomicBool::new(true) }
     }
 
     /// Whether it receives requests.
     pub(super) fn is_up(&self) -> bool {
-        self.condition() == Condition::Healthy
+        self.is_sound.load(Ordering::Relaxed) || self.condition() == Condition::Healthy
     }
 
     /// The current state, with the reason why it doesn't receive requests.
@@ -73,13 +76,18 @@ impl Health {
 
     /// Records that a request got a response.
     pub(super) fn succeeded(&self) {
+        if self.is_sound.load(Ordering::Relaxed) {
+            return;
+        }
         let mut state = self.state();
         (state.failures, state.times_out, state.out_until) = (0, 0, None);
+        self.is_sound.store(!state.is_down, Ordering::Relaxed);
     }
 
     /// Records that a request failed or timed out. Returns the ejection time if this ejects the address.
     pub(super) fn failed(&self) -> Option<Duration> {
         let mut state = self.state();
+        self.is_sound.store(false, Ordering::Relaxed);
         let now = Instant::now();
         state.failures += 1;
         state.all_failures += 1;
@@ -107,6 +115,8 @@ impl Health {
         let changed = state.contrary >= needed.get();
         if changed {
             state.is_down = !healthy;
+            // The next response finds out about failures.
+            self.is_sound.store(false, Ordering::Relaxed);
             state.contrary = 0;
         }
         changed

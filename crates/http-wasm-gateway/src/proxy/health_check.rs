@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use super::pool::{Outbound, SendErrorKind, Sending};
 use super::replay::Replayed;
 use super::server::Server;
-use super::timeout::{ResponseTimer, TimedBody};
 use crate::config::ActiveHealth;
 
 /// Checks the health of an address for as long as the address exists.
@@ -39,14 +38,12 @@ pub(super) async fn run(server: Weak<Server>, checks: ActiveHealth, upstream: Ar
 /// Whether it responds as expected. `None` if no connection is available for the check, because requests use all that
 /// are allowed.
 async fn is_healthy(server: &Server, target: PathAndQuery, limit: Duration) -> Option<bool> {
-    let response_timer = ResponseTimer::start();
-    let body = TimedBody::new(Replayed::empty(), response_timer.clone());
-    let request = Outbound { method: &Method::GET, target, headers: &HeaderMap::new(), body };
+    let (headers, body) = (&HeaderMap::new(), Replayed::empty());
+    let request = Outbound { method: &Method::GET, target, headers, body };
     let sending = Sending {
         http1: false,
         fresh: false,
         avoid: None,
-        response_timer: &response_timer,
         response_timeout: limit,
         outlasts_response: false,
         queue_timeout: None,

@@ -32,12 +32,12 @@ use self::pool::{Outbound, ResponseBody, SendError, SendErrorKind, Sending};
 use self::replay::Replay;
 use self::response::respond_with;
 use self::server::{Lease, Leased, LeasedHook, Servers};
-use self::timeout::{ResponseTimer, TimedBody};
-use crate::body::{BoxBody, boxed};
+use crate::body::{BoxBody, boxed, full};
 use crate::config::{self, ForwardedHost, UpstreamHttp};
 use crate::error_text::Causes;
 use crate::exchange::{Attempt, Inbound, plain_text, unavailable};
 use crate::framing::{self, Framing};
+use crate::known_fields::KnownFields;
 
 pub(crate) use self::server::AddressStatus;
 
@@ -128,12 +128,13 @@ impl Proxy {
             Ok(answered) => answered,
             Err(failed) => return self.answer_to(failed),
         };
-        if let Err(reason) = framing::received(&mut response) {
+        let known = KnownFields::of(response.headers());
+        if let Err(reason) = framing::received(&mut response, known) {
             tracing::warn!(upstream = &*self.name, address = %lease.server().url, reason, "response refused");
             return bad_gateway();
         }
         match upgrade {
-            _ if response.status() != StatusCode::SWITCHING_PROTOCOLS => self.answer(response, lease),
+            _ if response.status() != StatusCode::SWITCHING_PROTOCOLS => self.answer(response, known, lease),
             Some(upgrade) => upgrade.accept(response, lease),
             None => {
                 tracing::warn!(
@@ -171,18 +172,12 @@ impl Proxy {
             let Ok(target) = server.url.target(&head.uri) else { return Err(ExchangeError::Uri) };
             let (record, headers) = (inbound.record.as_ref(), &mut head.headers);
             let attempt = Attempt::begin(headers, record, &self.name, &server.address);
-            let response_timer = ResponseTimer::start();
-            let request = Outbound {
-                method: &head.method,
-                target,
-                headers: &head.headers,
-                body: TimedBody::new(body.attempt(), response_timer.clone()),
-            };
+            let request =
+                Outbound { method: &head.method, target, headers: &head.headers, body: body.attempt() };
             let sending = Sending {
                 http1,
                 fresh: !tried.is_empty(),
                 avoid,
-                response_timer: &response_timer,
                 response_timeout: self.timeout,
                 outlasts_response,
                 queue_timeout: inbound.queue_timeout,
@@ -211,12 +206,20 @@ impl Proxy {
         }
     }
 
-    /// The response from the upstream.
-    fn answer(&self, response: Response<ResponseBody>, lease: Lease) -> Response<BoxBody> {
+    /// The response from the upstream, which has these known fields.
+    fn answer(
+        &self,
+        response: Response<ResponseBody>,
+        known: KnownFields,
+        lease: Lease,
+    ) -> Response<BoxBody> {
         let (mut head, body) = response.into_parts();
-        fields::remove_hop_by_hop(&mut head.headers);
-        let body = Leased { body, hook: LeasedHook { upstream: self.name.clone(), lease } };
-        respond_with(head.status, head.headers, boxed(body))
+        fields::remove_hop_by_hop(&mut head.headers, known);
+        let body = match body.into_whole() {
+            Ok(whole) => full(whole),
+            Err(body) => boxed(Leased { body, hook: LeasedHook { upstream: self.name.clone(), lease } }),
+        };
+        respond_with(head.status, head.headers, body)
     }
 
     /// Whether a failed request may be retried, as far as that doesn't depend on its body.
@@ -295,28 +298,31 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// Turns the request as received into the one to send, except for its URI.
 fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::UpgradeRequest>) {
-    let Inbound { request, client, .. } = inbound;
+    let Inbound { request, client, client_address, .. } = inbound;
     let authority = request.uri().authority().cloned();
     // Extensions that this side of the proxy attaches to a request don't concern the upstream.
     request.extensions_mut().clear();
     let received = std::mem::replace(request.version_mut(), Version::HTTP_11);
-    let framing = Framing::of_request(request.method(), received, request.headers(), request.body());
+    let known = KnownFields::of(request.headers());
+    let framing = Framing::of_request(request.method(), received, known, request.body());
 
     let headers = request.headers_mut();
-    let te_trailers = framing::accepts_trailers(headers);
-    fields::remove_hop_by_hop(headers);
+    let te_trailers = known.has(KnownFields::TE) && framing::accepts_trailers(headers);
+    fields::remove_hop_by_hop(headers, known);
     if te_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    fields::join_cookies(headers);
+    if known.has(KnownFields::COOKIE) {
+        fields::join_cookies(headers);
+    }
     if let Some(host) = authority.as_ref().and_then(host_of) {
         headers.insert(header::HOST, host);
     }
-    fields::add_forwarded(headers, *client);
+    fields::add_forwarded(headers, *client, client_address.take());
     if host == ForwardedHost::Upstream {
         headers.remove(header::HOST);
     }
-    framing.write_request(headers);
+    framing.write_request(headers, known);
     if let Some(upgrade) = upgrade {
         upgrade.write(headers);
     }

@@ -8,13 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http_body::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::{Hook, Hooked, PolledFrame};
 
 /// Which side of an exchange is expected to act, and since when.
 #[derive(Debug, Clone)]
-pub(super) struct ResponseTimer(Arc<Mutex<Awaited>>);
+pub(super) struct ResponseTimer {
+    /// When the timer was last started.
+    started: Instant,
+    /// Present if the request has a body. Without one, the upstream is expected to act from the start.
+    awaited: Option<Arc<Mutex<Awaited>>>,
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Awaited {
@@ -23,13 +29,17 @@ enum Awaited {
 }
 
 impl ResponseTimer {
-    pub(super) fn start() -> Self {
-        Self(Arc::new(Mutex::new(Awaited::Upstream { since: Instant::now() })))
+    /// Starts the timer of a request with this body.
+    pub(super) fn start<B: Body>(body: &B) -> Self {
+        let started = Instant::now();
+        let shared = || Arc::new(Mutex::new(Awaited::Upstream { since: started }));
+        Self { started, awaited: (!body.is_end_stream()).then(shared) }
     }
 
     /// Restarts the timer, because the request is only now sent to the upstream.
-    pub(super) fn restart(&self) {
-        self.set(Awaited::Upstream { since: Instant::now() });
+    pub(super) fn restart(&mut self) {
+        self.started = Instant::now();
+        self.set(Awaited::Upstream { since: self.started });
     }
 
     /// Completes once the upstream has been expected to act for `limit`.
@@ -60,11 +70,16 @@ impl ResponseTimer {
     }
 
     fn awaited(&self) -> Awaited {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        match &self.awaited {
+            None => Awaited::Upstream { since: self.started },
+            Some(awaited) => *awaited.lock().unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     fn set(&self, awaited: Awaited) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = awaited;
+        if let Some(shared) = &self.awaited {
+            *shared.lock().unwrap_or_else(PoisonError::into_inner) = awaited;
+        }
     }
 }
 
@@ -117,21 +132,21 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::{ResponseTimer, TimedBody};
-    use crate::body::{BoxError, boxed};
+    use crate::body::{BoxError, boxed, empty};
 
     const LIMIT: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
     async fn the_response_timer_expires_at_the_limit_once_the_request_is_sent() {
         let start = Instant::now();
-        ResponseTimer::start().expired(LIMIT).await;
+        ResponseTimer::start(&empty()).expired(LIMIT).await;
         assert_eq!(start.elapsed().as_secs(), LIMIT.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_response_timer_is_paused_while_the_client_is_sending() {
-        let response_timer = ResponseTimer::start();
         let (mut sender, body) = Channel::<bytes::Bytes, BoxError>::new(1);
+        let response_timer = ResponseTimer::start(&body);
         let mut body = TimedBody::new(boxed(body), response_timer.clone());
         let upload = async {
             tokio::time::sleep(LIMIT * 10).await;

@@ -122,6 +122,15 @@ impl ResponseReader {
         Ok(part)
     }
 
+    /// Takes the body, if its length is known and all of it has been received. The response is then complete.
+    pub(crate) fn take_whole_body(&mut self, input: &mut BytesMut) -> Option<Bytes> {
+        let State::Body { left } = self.state else { return None };
+        let length = usize::try_from(left).ok().filter(|&length| length <= input.len())?;
+        let body = input.split_to(length).freeze();
+        self.end(input);
+        Some(body)
+    }
+
     fn step(&mut self, input: &mut BytesMut) -> Result<Option<Part>, ResponseError> {
         Ok(match &mut self.state {
             State::Head(_) => return self.head(input),

@@ -161,7 +161,7 @@ impl TrustedProxies {
         }
         let client = Client { addr: addr.unwrap_or(connection.addr), tls: tls.unwrap_or(connection.tls) };
         if headers.contains_key(X_FORWARDED_FOR)
-            && let Ok(addr) = HeaderValue::try_from(client.addr.ip().to_string())
+            && let Some(addr) = client.address_value()
         {
             headers.insert(X_FORWARDED_FOR, addr);
         }

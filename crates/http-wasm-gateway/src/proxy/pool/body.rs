@@ -18,6 +18,14 @@ pub(in crate::proxy) enum ResponseBody {
 }
 
 impl ResponseBody {
+    /// Returns the body, if all of it has arrived. Its connection is then free.
+    pub(in crate::proxy) fn into_whole(self) -> Result<Bytes, Self> {
+        match self {
+            Self::Http1(body) => body.into_whole().map_err(Self::Http1),
+            Self::Http2(_) => Err(self),
+        }
+    }
+
     /// Returns the connection, if it has switched to another protocol.
     pub(in crate::proxy) fn into_tunnel(self) -> Option<Tunnel> {
         match self {

@@ -7,9 +7,9 @@ use http::{HeaderMap, Method};
 
 use crate::exchange::Interims;
 use crate::proxy::replay::Replayed;
-use crate::proxy::timeout::{ResponseTimer, TimedBody};
+use crate::proxy::timeout::TimedBody;
 
-/// The body of a request to an upstream.
+/// The body of a request that is being sent to an upstream.
 pub(in crate::proxy) type RequestBody = TimedBody<Replayed>;
 
 /// A request to an upstream. `Host` and `:authority` are the upstream's unless `headers` has a `Host`.
@@ -18,7 +18,7 @@ pub(in crate::proxy) struct Outbound<'a> {
     pub(in crate::proxy) method: &'a Method,
     pub(in crate::proxy) target: PathAndQuery,
     pub(in crate::proxy) headers: &'a HeaderMap,
-    pub(in crate::proxy) body: RequestBody,
+    pub(in crate::proxy) body: Replayed,
 }
 
 /// How to send a request.
@@ -30,8 +30,6 @@ pub(in crate::proxy) struct Sending<'a> {
     pub(in crate::proxy) fresh: bool,
     /// An HTTP/2 connection to avoid, if another can be used.
     pub(in crate::proxy) avoid: Option<u64>,
-    /// Which side is expected to act, as recorded by the request's body.
-    pub(in crate::proxy) response_timer: &'a ResponseTimer,
     /// How long the upstream may take while it is expected to act.
     pub(in crate::proxy) response_timeout: Duration,
     /// Whether the rest of the request is sent even if the response is complete. In HTTP/1.1, it always is.

@@ -102,6 +102,31 @@ async fn the_number_of_idle_connections_is_limited() {
     assert_eq!(usize::from(closes(&mut a, soon).await) + usize::from(closes(&mut b, soon).await), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_response_that_arrives_at_once_frees_its_connection_before_it_is_read() {
+    let upstreams = Upstreams::new(Upstream::default());
+    let mut unread = Vec::new();
+    let first = get(&upstreams.proxy);
+    let mut io = upstreams.accept().await;
+    head(&mut io).await;
+    answer(&mut io, OK).await;
+    unread.push(soon(first).await.unwrap());
+    let second = get(&upstreams.proxy);
+    head(&mut io).await;
+    answer(&mut io, OK).await;
+    unread.push(soon(second).await.unwrap());
+    assert!(upstreams.no_more().await);
+    for response in unread {
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+    }
+    // Bytes after the response belong to no request.
+    let third = get(&upstreams.proxy);
+    head(&mut io).await;
+    answer(&mut io, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok!").await;
+    assert_eq!(status(third).await, 200);
+    assert!(closes(&mut io, Duration::from_secs(1)).await);
+}
+
 /// Returns an idle connection that the server closes while a request arrives.
 async fn stale(upstreams: &Upstreams) -> DuplexStream {
     let response = get(&upstreams.proxy);

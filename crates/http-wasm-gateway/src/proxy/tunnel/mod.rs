@@ -15,6 +15,7 @@ use super::server::Lease;
 use crate::body::{BoxBody, BoxError, empty};
 use crate::connection_options::has_connection_option;
 use crate::exchange::{ClientSide, Finish, Inbound};
+use crate::known_fields::KnownFields;
 
 /// A client's request to switch to another protocol.
 pub(super) struct UpgradeRequest {
@@ -29,6 +30,8 @@ pub(super) struct UpgradeRequest {
 /// `h2c` may not be granted: in a tunnel that carries HTTP, further requests would reach the upstream without passing
 /// through the guests.
 pub(super) fn upgrade_request(inbound: &mut Inbound) -> Option<UpgradeRequest> {
+    // Only a request with `Upgrade` has what a tunnel needs.
+    inbound.tunnel.as_ref()?;
     let request: &mut Request<BoxBody> = &mut inbound.request;
     let headers = request.headers();
     if request.version() != Version::HTTP_11 || !has_connection_option(headers, "upgrade") {
@@ -72,7 +75,8 @@ impl UpgradeRequest {
         }
         let mut headers = head.headers;
         let agreed: Vec<HeaderValue> = headers.get_all(header::UPGRADE).iter().cloned().collect();
-        fields::remove_hop_by_hop(&mut headers);
+        let known = KnownFields::of(&headers);
+        fields::remove_hop_by_hop(&mut headers, known);
         write(&mut headers, agreed.into_iter());
         respond_with(StatusCode::SWITCHING_PROTOCOLS, headers, empty())
     }

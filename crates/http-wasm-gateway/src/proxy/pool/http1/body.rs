@@ -24,22 +24,27 @@ pub(in crate::proxy) struct ResponseBody {
 #[derive(Debug)]
 enum Driver {
     /// The reader of the body drives the connection.
-    Connection(Box<Busy>),
+    Connection(Busy),
     /// A task drives the connection, because the rest of the request must be sent even if the response isn't read.
     Task(mpsc::Receiver<Result<Frame<Bytes>, Failure>>),
+    /// All of the body arrived together with the head.
+    Whole(Bytes),
     Ended,
 }
 
 impl ResponseBody {
     /// The response whose head has been received on this connection.
-    pub(super) fn of(response: Response<()>, busy: Busy) -> Response<Self> {
-        let connection = &busy.connection;
+    pub(super) fn of(response: Response<()>, mut busy: Busy) -> Response<Self> {
+        let connection = &mut busy.connection;
         let left = connection.left();
         let driver = if connection.has_response() {
             busy.release();
             Driver::Ended
+        } else if let Some(whole) = connection.take_whole_body() {
+            busy.release();
+            Driver::Whole(whole)
         } else if connection.has_sent() || connection.has_switched() {
-            Driver::Connection(Box::new(busy))
+            Driver::Connection(busy)
         } else {
             // A frame, and room to see the end after it: only then is it noticed that the upstream closes.
             let (to, frames) = mpsc::channel(2);
@@ -54,6 +59,14 @@ impl ResponseBody {
         match self.driver {
             Driver::Connection(busy) if busy.connection.has_switched() => Some(busy.connection.into_tunnel()),
             _ => None,
+        }
+    }
+
+    /// Returns the body, if all of it has arrived.
+    pub(in crate::proxy) fn into_whole(self) -> Result<Bytes, Self> {
+        match self.driver {
+            Driver::Whole(whole) => Ok(whole),
+            driver => Err(Self { driver, ..self }),
         }
     }
 
@@ -84,6 +97,11 @@ impl Body for ResponseBody {
                 this.left = this.left.map(|left| left - data.map_or(0, |data| data.len() as u64).min(left));
                 (frame, this.left == Some(0))
             }
+            Driver::Whole(whole) => {
+                let frame = Frame::data(std::mem::take(whole));
+                this.driver = Driver::Ended;
+                return Poll::Ready(Some(Ok(frame)));
+            }
             Driver::Ended => return Poll::Ready(None),
         };
         match frame {
@@ -102,7 +120,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         let left = match &self.driver {
             Driver::Connection(busy) => busy.connection.left(),
-            Driver::Task(_) => self.left,
+            Driver::Task(_) | Driver::Whole(_) => self.left,
             Driver::Ended => Some(0),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)

@@ -17,6 +17,7 @@ use super::error::{SendError, SendErrorKind};
 use super::request::{Outbound, Sending};
 use super::shared::Shared;
 use crate::http1::response::ResponseError;
+use crate::proxy::timeout::ResponseTimer;
 
 /// Sends a request and waits for the head of the response.
 ///
@@ -29,12 +30,11 @@ pub(super) async fn send(
     sending: &Sending<'_>,
 ) -> Result<Response<ResponseBody>, SendError> {
     let method = request.method;
-    let mut busy =
-        Busy { connection, shared: shared.clone(), response_timer: sending.response_timer.clone() };
-    busy.connection.begin(request, &shared.host);
+    let response_timer = ResponseTimer::start(&request.body);
+    let mut busy = Busy { connection, shared: shared.clone(), response_timer };
+    busy.connection.begin(request, &busy.response_timer, &shared.host);
     let inform = |status, headers| shared.inform(sending.interims, status, headers);
     loop {
-        sending.response_timer.restart();
         let answered = poll_fn(|cx| {
             let Busy { connection, response_timer, .. } = &mut busy;
             if let Poll::Ready(answered) = connection.poll_head(&inform, cx) {
@@ -52,6 +52,7 @@ pub(super) async fn send(
                 };
                 let mut closed = std::mem::replace(&mut busy.connection, other);
                 busy.connection.take_over(&mut closed, method);
+                busy.response_timer.restart();
             }
             Some(Err(failure)) => return Err(failure.into_error(busy.connection.is_reused())),
             None => return Err(SendErrorKind::Timeout.into()),

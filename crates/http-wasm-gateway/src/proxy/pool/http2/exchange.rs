@@ -18,8 +18,9 @@ use crate::body::BoxError;
 use crate::exchange::Interims;
 use crate::field_values::any_padded;
 use crate::proxy::pool::shared::Shared;
-use crate::proxy::pool::{Outbound, RequestBody, SendError, SendErrorKind, Sending, limits};
-use crate::proxy::timeout::ResponseTimer;
+use crate::proxy::pool::{Outbound, SendError, SendErrorKind, Sending, limits};
+use crate::proxy::replay::Replayed;
+use crate::proxy::timeout::{ResponseTimer, TimedBody};
 
 /// The most interim responses before the final one. A server that sends more is considered broken.
 const MAX_INTERIM: usize = 100;
@@ -30,7 +31,6 @@ pub(in crate::proxy::pool) async fn send(
     request: Outbound<'_>,
     sending: &Sending<'_>,
 ) -> Result<Response<ResponseBody>, SendError> {
-    let response_timer = sending.response_timer;
     let (head, body) = head(request, &slot.shared().uri);
     if !limits::allow_request(&head, &slot.shared().settings) {
         return Err(SendErrorKind::RequestHead.into());
@@ -39,7 +39,7 @@ pub(in crate::proxy::pool) async fn send(
     let is_head = head.method == Method::HEAD;
     let unprocessed = SendErrorKind::Unprocessed { connection: slot.status.id };
     let mut sender = slot.sender.clone();
-    response_timer.restart();
+    let response_timer = ResponseTimer::start(&body);
     let sent = sender.send_request(Request::from_parts(head, ()), bodiless);
     // Nothing was sent, because the connection is ending.
     let (response, stream) = sent.map_err(|error| {
@@ -47,7 +47,7 @@ pub(in crate::proxy::pool) async fn send(
         SendError::new(unprocessed, error)
     })?;
     let received = slot.status.traffic.received_bytes();
-    let upload = (!bodiless).then(|| Upload::new(body, stream));
+    let upload = (!bodiless).then(|| Upload::new(TimedBody::new(body, response_timer.clone()), stream));
     let outlasts = sending.outlasts_response.then(|| response_timer.clone());
     let mut exchange = Exchange { response, upload, outlasts, is_head, interim: 0 };
     tokio::select! {
@@ -89,7 +89,7 @@ pub(in crate::proxy::pool) async fn send(
 }
 
 /// Removes what HTTP/2 expresses differently, and adds the length of a body.
-fn head(request: Outbound<'_>, server: &Uri) -> (Parts, RequestBody) {
+fn head(request: Outbound<'_>, server: &Uri) -> (Parts, Replayed) {
     let Outbound { method, target, headers, body } = request;
     let mut uri = server.clone().into_parts();
     uri.path_and_query = Some(target);

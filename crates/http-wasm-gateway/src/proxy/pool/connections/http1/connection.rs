@@ -19,7 +19,7 @@ use crate::http1::response::{Part, ResponseError, ResponseLimits, ResponseReader
 use crate::proxy::connect::Io;
 use crate::proxy::pool::Outbound;
 use crate::proxy::pool::settings::Settings;
-use crate::proxy::timeout::LazyTimer;
+use crate::proxy::timeout::{LazyTimer, ResponseTimer};
 
 /// How much is read at once while a head is expected, in bytes.
 const HEAD_BYTES: usize = 8 * 1024;
@@ -85,9 +85,14 @@ impl Connection {
     }
 
     /// Starts a request on an idle connection. `host` is used unless the request has its own.
-    pub(in crate::proxy::pool) fn begin(&mut self, request: Outbound<'_>, host: &HeaderValue) {
+    pub(in crate::proxy::pool) fn begin(
+        &mut self,
+        request: Outbound<'_>,
+        response_timer: &ResponseTimer,
+        host: &HeaderValue,
+    ) {
         self.reader.begin(request.method);
-        self.output.begin(request, host);
+        self.output.begin(request, response_timer, host);
         self.next_read = HEAD_BYTES;
     }
 
@@ -190,6 +195,11 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Takes the response's body, if its length is known and all of it has been received.
+    pub(in crate::proxy::pool) fn take_whole_body(&mut self) -> Option<Bytes> {
+        self.reader.take_whole_body(&mut self.input)
     }
 
     /// Returns the next frame of the response's body, while the rest of the request is sent as well.

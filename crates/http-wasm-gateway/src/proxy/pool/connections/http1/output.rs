@@ -13,6 +13,7 @@ use crate::body::BoxError;
 use crate::http1::decimal;
 use crate::proxy::connect::Io;
 use crate::proxy::pool::{Outbound, RequestBody};
+use crate::proxy::timeout::{ResponseTimer, TimedBody};
 
 /// How much of the buffer for heads is kept between requests, in bytes.
 const KEPT_CAPACITY: usize = 4 * 1024;
@@ -64,7 +65,12 @@ impl From<io::Error> for OutputError {
 
 impl Output {
     /// Starts a request. The previous one must be complete.
-    pub(super) fn begin(&mut self, request: Outbound<'_>, host: &HeaderValue) {
+    pub(super) fn begin(
+        &mut self,
+        request: Outbound<'_>,
+        response_timer: &ResponseTimer,
+        host: &HeaderValue,
+    ) {
         let Outbound { method, target, headers, body } = request;
         self.framing.clear();
         self.framing.shrink_to(KEPT_CAPACITY);
@@ -92,7 +98,7 @@ impl Output {
                 Coding::Chunked
             }
         };
-        self.upload = Some(Upload { body, coding });
+        self.upload = Some(Upload { body: TimedBody::new(body, response_timer.clone()), coding });
     }
 
     /// Whether the whole request has been written.
