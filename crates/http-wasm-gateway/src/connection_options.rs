@@ -8,6 +8,9 @@ use crate::names::{Claim, are_variants, folds_to, is_hop_by_hop, remove_all};
 /// Removes the fields listed in `Connection`, as RFC 9110 section 7.6.1 requires, and keeps in `Connection` only what
 /// concerns the connection itself.
 pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
+    if headers.get_all(header::CONNECTION).iter().all(is_usual) {
+        return;
+    }
     let nominated: Vec<String> =
         options(headers).filter(|option| names_private_field(option)).map(str::to_ascii_lowercase).collect();
     if nominated.is_empty() {
@@ -20,6 +23,13 @@ pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     if let Some(kept) = kept {
         headers.insert(header::CONNECTION, kept);
     }
+}
+
+/// Whether a value of `Connection` is one that most messages have, and that lists no field.
+fn is_usual(value: &HeaderValue) -> bool {
+    ["keep-alive", "close", "upgrade"]
+        .iter()
+        .any(|usual| value.as_bytes().eq_ignore_ascii_case(usual.as_bytes()))
 }
 
 /// Whether an option of `Connection` lists a field that must be removed. Routing, framing and the client's identity are

@@ -174,9 +174,14 @@ impl Framing {
 
 /// Whether there is exactly one `Content-Length`, with this value.
 fn declares_length(headers: &HeaderMap, length: u64) -> bool {
+    only_length(headers) == Some(length)
+}
+
+/// The value of `Content-Length`, if there is exactly one, which is a number.
+fn only_length(headers: &HeaderMap) -> Option<u64> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let first = lengths.next().and_then(|value| decimal(value.as_bytes()));
-    first == Some(length) && lengths.next().is_none()
+    let only = lengths.next().filter(|_| lengths.next().is_none())?;
+    decimal(only.as_bytes())
 }
 
 /// The length declared by `Content-Length`. Repeated equal values count as one.
@@ -203,8 +208,9 @@ pub(crate) fn received<B: Body>(
     if !known.has(KnownFields::CONTENT_LENGTH) {
         return Ok(());
     }
-    let length = content_length(response.headers())?;
-    if let Some(length) = length.filter(|&length| !declares_length(response.headers(), length)) {
+    if only_length(response.headers()).is_none()
+        && let Some(length) = content_length(response.headers())?
+    {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     // In HTTP/1.1, only chunked bodies have trailers.

@@ -20,8 +20,8 @@ impl KnownFields {
     pub(crate) const TRAILER: Self = Self(1 << 5);
     pub(crate) const TRANSFER_ENCODING: Self = Self(1 << 6);
     pub(crate) const UPGRADE: Self = Self(1 << 7);
-    /// Any field that a proxy removes, whether or not `Connection` nominates it.
-    pub(crate) const HOP_BY_HOP: Self = Self(1 << 8);
+    /// Any other field that a proxy removes, whether or not `Connection` nominates it.
+    pub(crate) const OTHER_HOP_BY_HOP: Self = Self(1 << 8);
 
     const NONE: Self = Self(0);
 
@@ -37,15 +37,15 @@ impl KnownFields {
 
     fn named(name: &str) -> Self {
         match name {
-            "connection" => Self::CONNECTION | Self::HOP_BY_HOP,
+            "connection" => Self::CONNECTION,
             "content-length" => Self::CONTENT_LENGTH,
             "cookie" => Self::COOKIE,
             "date" => Self::DATE,
-            "te" => Self::TE | Self::HOP_BY_HOP,
+            "te" => Self::TE,
             "trailer" => Self::TRAILER,
-            "transfer-encoding" => Self::TRANSFER_ENCODING | Self::HOP_BY_HOP,
-            "upgrade" => Self::UPGRADE | Self::HOP_BY_HOP,
-            _ if is_hop_by_hop(name) || is_variant_of_own_field(name) => Self::HOP_BY_HOP,
+            "transfer-encoding" => Self::TRANSFER_ENCODING,
+            "upgrade" => Self::UPGRADE,
+            _ if is_hop_by_hop(name) || is_variant_of_own_field(name) => Self::OTHER_HOP_BY_HOP,
             _ => Self::NONE,
         }
     }
@@ -66,18 +66,18 @@ mod tests {
 
     #[test]
     fn each_field_is_found_by_its_name_and_only_by_it() {
-        let hop_by_hop = KnownFields::HOP_BY_HOP;
+        let hop_by_hop = KnownFields::OTHER_HOP_BY_HOP;
         for (name, expected) in [
-            ("connection", KnownFields::CONNECTION | hop_by_hop),
+            ("connection", KnownFields::CONNECTION),
             ("content-length", KnownFields::CONTENT_LENGTH),
             ("content_length", hop_by_hop),
             ("cookie", KnownFields::COOKIE),
             ("date", KnownFields::DATE),
-            ("te", KnownFields::TE | hop_by_hop),
+            ("te", KnownFields::TE),
             ("trailer", KnownFields::TRAILER),
-            ("transfer-encoding", KnownFields::TRANSFER_ENCODING | hop_by_hop),
+            ("transfer-encoding", KnownFields::TRANSFER_ENCODING),
             ("transfer_encoding", hop_by_hop),
-            ("upgrade", KnownFields::UPGRADE | hop_by_hop),
+            ("upgrade", KnownFields::UPGRADE),
             ("keep-alive", hop_by_hop),
             ("proxy_connection", hop_by_hop),
             ("x_forwarded-for", hop_by_hop),
@@ -88,7 +88,7 @@ mod tests {
             assert_eq!(KnownFields::of(&headers(&[("accept", "1"), (name, "1")])), expected, "{name}");
         }
         let both = KnownFields::of(&headers(&[("te", "trailers"), ("cookie", "a=b")]));
-        assert!(both.has(KnownFields::TE) && both.has(KnownFields::COOKIE) && both.has(hop_by_hop));
-        assert!(!both.has(KnownFields::CONNECTION));
+        assert!(both.has(KnownFields::TE) && both.has(KnownFields::COOKIE));
+        assert!(!both.has(KnownFields::CONNECTION) && !both.has(hop_by_hop));
     }
 }

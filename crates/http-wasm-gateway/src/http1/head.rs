@@ -115,10 +115,11 @@ pub(crate) fn fields(head: &[u8]) -> (&[u8], impl Iterator<Item = Result<Field<'
     (first, lines.map(Field::parse))
 }
 
-/// Parses a number that consists only of digits. `parse` would also accept a sign.
+/// Parses a number that consists only of digits.
 pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
-    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    str::from_utf8(digits).ok().filter(|_| all_digits)?.parse().ok()
+    let (&first, rest) = digits.split_first()?;
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    rest.iter().try_fold(digit(first)?, |number, &byte| number.checked_mul(10)?.checked_add(digit(byte)?))
 }
 
 /// Whether a character is allowed in field names and methods (RFC 9110 section 5.6.2).

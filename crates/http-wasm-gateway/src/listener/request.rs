@@ -169,7 +169,7 @@ impl<A: Answer> Requests<A> {
             remove_nominated(headers);
         }
         if request.body().is_end_stream() {
-            let inbound = self.from_client(request.map(|_| empty()), client, dropped);
+            let inbound = self.inbound_from(request.map(|_| empty()), client, dropped);
             return (inbound, None);
         }
         let expects_continue = request.version() > Version::HTTP_10
@@ -178,7 +178,7 @@ impl<A: Answer> Requests<A> {
         let upload = Upload::new(expects_continue, max_body);
         let request = request
             .map(|body| boxed(IncomingBody::new(body, upload.clone(), &self.limits, &self.trusted_proxies)));
-        let mut inbound = self.from_client(request, client, dropped);
+        let mut inbound = self.inbound_from(request, client, dropped);
         inbound.refused = Refused::Body(upload.clone());
         (inbound, Some(upload))
     }
@@ -186,12 +186,12 @@ impl<A: Answer> Requests<A> {
     /// A request that isn't passed to handlers.
     fn refused<B>(&self, mut request: Request<B>, status: StatusCode) -> Inbound {
         let (client, dropped) = self.trusted_proxies.of_request(self.client, request.headers_mut());
-        let mut inbound = self.from_client(request.map(|_| empty()), client, dropped);
+        let mut inbound = self.inbound_from(request.map(|_| empty()), client, dropped);
         inbound.refused = Refused::Head(status);
         inbound
     }
 
-    fn from_client(&self, request: Request<BoxBody>, client: Client, dropped: Dropped) -> Inbound {
+    fn inbound_from(&self, request: Request<BoxBody>, client: Client, dropped: Dropped) -> Inbound {
         let mut inbound = Inbound::new(request, client);
         if client.addr == self.client.addr {
             inbound.client_address.clone_from(&self.client_address);

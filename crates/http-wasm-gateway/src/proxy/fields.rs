@@ -19,7 +19,17 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, known: KnownFields) {
     if known.has(KnownFields::CONNECTION) {
         remove_nominated(headers);
     }
-    if known.has(KnownFields::HOP_BY_HOP) {
+    for (field, name) in [
+        (KnownFields::CONNECTION, header::CONNECTION),
+        (KnownFields::TE, header::TE),
+        (KnownFields::TRANSFER_ENCODING, header::TRANSFER_ENCODING),
+        (KnownFields::UPGRADE, header::UPGRADE),
+    ] {
+        if known.has(field) {
+            headers.remove(name);
+        }
+    }
+    if known.has(KnownFields::OTHER_HOP_BY_HOP) {
         remove_all(headers, |name| is_hop_by_hop(name.as_str()) || is_variant_of_own_field(name.as_str()));
     }
 }

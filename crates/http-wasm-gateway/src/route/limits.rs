@@ -40,6 +40,19 @@ impl RouteLimits {
         inbound: &mut Inbound,
         abandoned: &Abandoned,
     ) -> Response<BoxBody> {
+        if self.timeout.is_none() && self.max_body.is_none() && self.concurrency.is_none() {
+            return handler.respond(inbound, abandoned).await;
+        }
+        // Boxed, so that the future of a request without limits is no larger.
+        Box::pin(self.limited(handler, inbound, abandoned)).await
+    }
+
+    async fn limited(
+        &self,
+        handler: &Handler,
+        inbound: &mut Inbound,
+        abandoned: &Abandoned,
+    ) -> Response<BoxBody> {
         let Some(max) = self.max_body else { return self.queued(handler, inbound, abandoned).await };
         let body = inbound.request.body_mut();
         if body.size_hint().lower() > max {
