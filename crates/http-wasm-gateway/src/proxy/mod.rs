@@ -124,7 +124,9 @@ impl Proxy {
         prepare(inbound, self.host, upgrade.as_ref());
 
         // Upgrades only exist in HTTP/1.1, so an upstream that prefers HTTP/2 must not be able to negotiate it.
-        let (lease, mut response) = match self.exchange(upgrade.is_some(), outlasts_response, inbound).await {
+        // Boxed, as each future around it would have to be as large, and is copied on its way into the next.
+        let exchange = Box::pin(self.exchange(upgrade.is_some(), outlasts_response, inbound));
+        let (lease, mut response) = match exchange.await {
             Ok(answered) => answered,
             Err(failed) => return self.answer_to(failed),
         };

@@ -183,6 +183,9 @@ impl ResponseReader {
 
     fn head(&mut self, input: &mut BytesMut) -> Result<Option<Part>, ResponseError> {
         let State::Head(scan) = &mut self.state else { return Ok(None) };
+        if input.is_empty() {
+            return Ok(None);
+        }
         let left = self.limits.bytes.saturating_sub(self.informational_bytes);
         let found = scan.find(input).map_err(ResponseError::Malformed)?;
         let bytes = match found {

@@ -152,17 +152,18 @@ impl<S> Framing<S> {
     fn advance(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
             match &mut self.state {
+                State::Head(_) if self.input.is_empty() => {}
                 State::Head(scan) => match head::scan(scan, &mut self.input) {
                     Scanned::Partial if self.input.len() > self.max_head => {
                         self.start_line.set(&self.input);
                         self.ready = self.input.len();
                         self.state = State::TooLong;
                     }
+                    // Empty lines before a head are dropped.
+                    Scanned::Partial if self.input.is_empty() => {}
                     Scanned::Partial => {
-                        if !self.input.is_empty() {
-                            self.activity.head_begins();
-                            self.start_line.set_partial(&self.input);
-                        }
+                        self.activity.head_begins();
+                        self.start_line.set_partial(&self.input);
                     }
                     Scanned::Complete { bytes, length, upgrades } => {
                         self.start_line.set(&self.input);
