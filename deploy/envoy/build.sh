@@ -28,8 +28,8 @@ EOF
 chmod +x "$tools/cc"
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER="$tools/cc"
 # Cargo drops LTO for a crate that is also a Rust library, so only the cdylib is built.
-cargo rustc --profile dist --package http-wasm-envoy --lib --crate-type cdylib --target x86_64-unknown-linux-gnu
-module=$target/x86_64-unknown-linux-gnu/dist/libhttp_wasm_envoy.so
+cargo rustc --profile module --package http-wasm-envoy --lib --crate-type cdylib --target x86_64-unknown-linux-gnu
+module=$target/x86_64-unknown-linux-gnu/module/libhttp_wasm_envoy.so
 strip --strip-unneeded "$module"
 if readelf -d "$module" | grep NEEDED | grep -v 'libc\.\|libm\.\|libpthread\.\|libdl\.\|ld-linux'; then
   echo "the module needs another library than glibc's" >&2

@@ -11,7 +11,7 @@ use crate::ffi::ConfigPtr;
 use crate::filter::Filter;
 use crate::process::{SharedGuest, try_process};
 use crate::proto;
-use crate::route_count::RouteCount;
+use crate::route_count::{self, RouteCount};
 use crate::stats::Stats;
 
 /// What a filter does with a request.
@@ -29,7 +29,7 @@ pub(crate) struct Behaviour {
 pub(crate) struct Config {
     /// A unique ID.
     id: u64,
-    pub(crate) behaviour: Arc<Behaviour>,
+    pub(crate) behaviour: Behaviour,
     guests: BTreeMap<String, Arc<SharedGuest>>,
     pub(crate) stats: Stats,
     /// Whether Envoy has dropped it. Streams may still use it.
@@ -159,7 +159,7 @@ impl Config {
         let stats = Stats::define(name, envoy);
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, behaviour: Arc::new(behaviour), guests, stats, is_dropped: AtomicBool::new(false) })
+        Ok(Self { id, behaviour, guests, stats, is_dropped: AtomicBool::new(false) })
     }
 
     /// The filter's name.
@@ -177,15 +177,15 @@ impl Config {
         Arc::strong_count(self) - usize::from(!self.is_dropped.load(Ordering::Relaxed))
     }
 
-    /// The behaviour for a stream's request.
+    /// The behaviour for a stream's request, if its route has its own.
     ///
     /// # Errors
     /// When its route names a guest that the filter doesn't have.
-    pub(crate) fn of_stream(&self, filter: &Filter) -> Result<Arc<Behaviour>, String> {
-        let Some(route) = RouteConfig::of(filter) else { return Ok(self.behaviour.clone()) };
+    pub(crate) fn of_route(&self, filter: &Filter) -> Result<Option<Arc<Behaviour>>, String> {
+        let Some(route) = RouteConfig::of(filter) else { return Ok(None) };
         match route.merged.get() {
-            Some((id, merged)) if *id == self.id => Ok(merged.clone()),
-            _ => self.merged(route),
+            Some((id, merged)) if *id == self.id => Ok(Some(merged.clone())),
+            _ => self.merged(route).map(Some),
         }
     }
 
@@ -232,6 +232,10 @@ impl RouteConfig {
     /// The configuration of the most specific route of a stream that has one.
     #[expect(unsafe_code, reason = "Envoy keeps it without its type")]
     fn of(filter: &Filter) -> Option<&Self> {
+        // Most Envoys have none.
+        if route_count::current() == 0 {
+            return None;
+        }
         let config = filter.route_config()?.cast::<Self>();
         // SAFETY: `http_filter_per_route_config_new` made it, and the stream keeps its route alive.
         Some(unsafe { config.as_ref() })

@@ -48,6 +48,8 @@ pub(crate) enum Stage {
 /// One direction of a stream.
 pub(crate) struct Direction {
     kind: BodyKind,
+    /// Whether it handles a message, or has done so.
+    is_used: bool,
     pub(crate) stage: Stage,
     /// Whether a guest may be writing the message while it is sent.
     may_stream: bool,
@@ -87,6 +89,7 @@ impl Direction {
     pub(crate) fn new(kind: BodyKind) -> Self {
         Self {
             kind,
+            is_used: false,
             stage: Stage::Passing,
             may_stream: false,
             streams: false,
@@ -109,7 +112,11 @@ impl Direction {
 
     /// Starts handling a message. Its body is still to come unless the message has `ended`.
     pub(crate) fn begin(&mut self, filter: &Filter, ended: bool, may_stream: bool) -> Message {
-        *self = Self { stage: Stage::Working, may_stream, ended, finished: ended, ..Self::new(self.kind) };
+        if std::mem::replace(&mut self.is_used, true) {
+            *self = Self { is_used: true, ..Self::new(self.kind) };
+        }
+        self.stage = Stage::Working;
+        (self.may_stream, self.ended, self.finished) = (may_stream, ended, ended);
         if may_stream {
             filter.pace(self.kind, Pace::Runs);
         }
@@ -118,6 +125,11 @@ impl Direction {
             self.feed = Some(message.feed_body());
         }
         message
+    }
+
+    /// Whether no guest handles the message.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self.stage, Stage::Passing)
     }
 
     /// Whether a body follows the head.

@@ -33,8 +33,8 @@ const MAX_COMPLETE: usize = 16 << 20;
 pub(crate) struct Exchange {
     link: Rc<Link>,
     config: Arc<Config>,
-    /// How this request is handled.
-    pub(crate) behaviour: Arc<Behaviour>,
+    /// How this request is handled, if not as its filter's others.
+    of_route: Option<Arc<Behaviour>>,
     /// The guests that have passed the request on, in the order of the chain.
     pinned: RefCell<Vec<PinnedGuest>>,
     /// The guests that are writing the request while it is sent.
@@ -56,11 +56,11 @@ struct ResponseWriter {
 }
 
 impl Exchange {
-    pub(crate) fn new(link: Rc<Link>, config: Arc<Config>, behaviour: Arc<Behaviour>) -> Rc<Self> {
+    pub(crate) fn new(link: Rc<Link>, config: Arc<Config>, of_route: Option<Arc<Behaviour>>) -> Rc<Self> {
         Rc::new(Self {
             link,
             config,
-            behaviour,
+            of_route,
             pinned: RefCell::default(),
             writers: Writers::default(),
             replacement: RefCell::default(),
@@ -69,12 +69,17 @@ impl Exchange {
         })
     }
 
+    /// How this request is handled.
+    pub(crate) fn behaviour(&self) -> &Behaviour {
+        self.of_route.as_deref().unwrap_or(&self.config.behaviour)
+    }
+
     /// Records a guest's call that has ended.
     fn record_call(&self, guest: &str, phase: &str, outcome: &'static str, started: Instant) {
         let now = Instant::now();
         let took = now - started;
         self.config.stats.record_call(&self.link.filter, guest, outcome, took, now);
-        if self.behaviour.metadata {
+        if self.behaviour().metadata {
             let value = format!("{outcome} {}us", took.as_micros());
             self.link.filter.set_metadata(METADATA, &format!("{guest}.{phase}"), &value);
         }
@@ -123,7 +128,7 @@ impl Exchange {
         self.record_call(&guest.name, "request", outcome, started);
         let response = match decision {
             Ok(Outcome::Next(pinned)) => {
-                return self.pin(PinnedGuest { guest, index, pinned, has_copies: true });
+                return self.pin(PinnedGuest { index, pinned, has_copies: true });
             }
             Ok(Outcome::Respond(host)) => {
                 response_of(host.into_inner().map_or_else(Box::new, |live| live.memory))
@@ -174,7 +179,6 @@ pub(crate) enum Done {
 
 /// A guest that has passed the request on.
 pub(crate) struct PinnedGuest {
-    guest: Arc<SharedGuest>,
     /// Its place in the chain.
     index: usize,
     pinned: Pinned<Host>,
@@ -201,7 +205,7 @@ impl PinnedGuest {
 pub(crate) fn handle_request(exchange: Rc<Exchange>, message: Message) -> Task {
     Box::pin(async move {
         let mut message = message;
-        for (index, guest) in exchange.behaviour.chain.iter().enumerate() {
+        for (index, guest) in exchange.behaviour().chain.iter().enumerate() {
             let started = Instant::now();
             let host = Host::new(Live::new(exchange.link.clone(), message));
             let called = drive(guest.guest.handle_request(host));
@@ -225,7 +229,7 @@ pub(crate) fn handle_request(exchange: Rc<Exchange>, message: Message) -> Task {
                     take_body(&mut attach(&exchange, host).memory.request)
                 }
                 Ok(Outcome::Next(pinned)) => {
-                    let mut pinned = PinnedGuest { guest: guest.clone(), index, pinned, has_copies: false };
+                    let mut pinned = PinnedGuest { index, pinned, has_copies: false };
                     let reads_request = pinned.pinned.reads_request();
                     let live = pinned.live(&exchange);
                     if reads_request {
@@ -356,7 +360,8 @@ async fn respond(
     let live = guest.live(exchange);
     live.response = place;
     put(&mut live.memory);
-    let PinnedGuest { guest, pinned, .. } = guest;
+    let PinnedGuest { index, pinned, .. } = guest;
+    let guest = &exchange.behaviour().chain[index];
     let called = drive(pinned.handle_response()).await;
     let outcome = match &called {
         Ok(Handled { error: None, .. }) => "handled",
@@ -364,7 +369,7 @@ async fn respond(
         Err(_) => "failed",
     };
     if let Ok(Handled { host, stream: Some(stream), .. }) = called {
-        exchange.add_response_writer(guest, started, stream);
+        exchange.add_response_writer(guest.clone(), started, stream);
         return Ok((attach(exchange, host).memory, true));
     }
     exchange.record_call(&guest.name, "response", outcome, started);

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_wasm_host::{BodyKind, Fields};
 
 use crate::ffi::{Attribute, BodyPart, Buf, Callbacks, FilterPtr, Header, Map, NotSend, callbacks};
+use crate::names;
 use crate::wake::Scheduler;
 use crate::watermarks::{Pace, Watermarks};
 
@@ -124,10 +125,20 @@ impl Filter {
     /// the stream has no such map.
     #[inline]
     pub(crate) fn set_header(&self, map: Map, name: &[u8], value: &[u8]) -> bool {
+        // Envoy shows `host` under another name.
+        let is_shown = !name.starts_with(b":") && !name.eq_ignore_ascii_case(b"host");
+        if is_shown && !value.is_empty() && !self.may_contain(map, name) {
+            return self.add_header(map, name, value);
+        }
         self.live().is_some_and(|(envoy, ptr)| {
             // SAFETY: the stream is alive; Envoy copies both.
             unsafe { (envoy.http_set_header)(ptr, map, Buf::of(name), Buf::of(value)) }
         })
+    }
+
+    /// Whether a map may contain `name`.
+    fn may_contain(&self, map: Map, name: &[u8]) -> bool {
+        names::may_contain(self.ptr.get(), map, name, |add| self.fields(map, |name, _| add(name)))
     }
 
     /// Adds `value` under `name`. An empty value, which Envoy 1.40 rejects, is ignored. Returns `false` if the stream
@@ -137,6 +148,7 @@ impl Filter {
             return !self.has_ended();
         }
         self.live().is_some_and(|(envoy, ptr)| {
+            names::added(ptr, map, name);
             // SAFETY: the stream is alive; Envoy copies both.
             unsafe { (envoy.http_add_header)(ptr, map, Buf::of(name), Buf::of(value)) }
         })
@@ -144,7 +156,9 @@ impl Filter {
 
     /// Removes all values under `name`.
     pub(crate) fn remove_header(&self, map: Map, name: &[u8]) {
-        if let Some((envoy, ptr)) = self.live() {
+        if let Some((envoy, ptr)) = self.live()
+            && self.may_contain(map, name)
+        {
             // SAFETY: the stream is alive; a null value removes the header.
             unsafe { (envoy.http_set_header)(ptr, map, Buf::of(name), Buf::EMPTY) };
         }

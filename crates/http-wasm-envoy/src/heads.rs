@@ -111,7 +111,7 @@ impl ResponseHead {
 pub(crate) const METHODS: [&[u8]; 8] =
     [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"PATCH", b"OPTIONS", b"CONNECT"];
 
-/// What each request is checked for.
+/// What each request with a body is checked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RequestFacts {
     /// The method, if it is one of [`METHODS`].
@@ -136,6 +136,11 @@ impl RequestFacts {
         });
         facts
     }
+}
+
+/// Whether the request is one of gRPC, according to its head as it is now.
+pub(crate) fn has_grpc_request(filter: &Filter) -> bool {
+    filter.header(Map::Request, b"content-type").is_some_and(is_grpc)
 }
 
 /// Whether this is the content type of gRPC.

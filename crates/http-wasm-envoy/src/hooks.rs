@@ -17,6 +17,7 @@ use crate::config::{Config, RouteConfig};
 use crate::ffi::{self, BodyStatus, Buf, ConfigPtr, FilterPtr, HeadersStatus, TrailersStatus};
 use crate::filter::Filter;
 use crate::inventory;
+use crate::names;
 use crate::process;
 use crate::stream::Stream;
 
@@ -40,6 +41,7 @@ unsafe fn on_stream<T>(stream: *const c_void, passes: T, hook: impl FnOnce(&Rc<S
     if stream.has_failed() {
         return passes;
     }
+    names::forget();
     match catch_unwind(AssertUnwindSafe(|| hook(&stream))) {
         Ok(status) => status,
         Err(_) => {

@@ -14,7 +14,7 @@ use crate::direction::{Direction, Hook, SendResult, Stage, TooMuch};
 use crate::exchange::{self, Done, Exchange, Task};
 use crate::ffi::{BodyPart, BodyStatus, HeadersStatus, Map, TrailersStatus};
 use crate::filter::Filter;
-use crate::heads::RequestFacts;
+use crate::heads::{self, RequestFacts};
 use crate::link::Link;
 use crate::reply::Reply;
 use crate::wake::StreamWaker;
@@ -37,7 +37,8 @@ pub(crate) struct Stream {
     /// The same for the response. It waits for guests that write a request that Envoy already has.
     response_task: RefCell<Option<Task>>,
     reply: RefCell<Option<Reply>>,
-    grpc: Cell<bool>,
+    /// Whether the client uses gRPC, if the request's head has been checked for that.
+    grpc: Cell<Option<bool>>,
     failed: Cell<bool>,
     /// Whether a guest is writing the response while it is sent.
     streams: Cell<bool>,
@@ -79,25 +80,28 @@ impl Stream {
             self.fail();
             return HeadersStatus::StopIteration;
         };
-        let behaviour = match config.of_stream(self.filter()) {
-            Ok(behaviour) => behaviour,
+        let of_route = match config.of_route(self.filter()) {
+            Ok(of_route) => of_route,
             Err(fault) => {
                 tracing::error!("route configuration: {fault}; the request fails");
                 self.fail();
                 return HeadersStatus::StopIteration;
             }
         };
-        if behaviour.chain.is_empty() {
+        if of_route.as_deref().unwrap_or(&config.behaviour).chain.is_empty() {
             self.config.set(Some(config));
             return HeadersStatus::Continue;
         }
-        let exchange = Exchange::new(self.link.clone(), config, behaviour);
+        let exchange = Exchange::new(self.link.clone(), config, of_route);
         self.exchange.replace(Some(exchange.clone()));
-        let facts = RequestFacts::of(self.filter());
-        self.grpc.set(facts.is_grpc);
-        self.link.method_is(facts.method.unwrap_or_default());
-        let may_stream = exchange.behaviour.chain.iter().any(|guest| guest.streams_requests);
-        let message = self.request.borrow_mut().begin(self.filter(), end || facts.is_tunnel, may_stream);
+        let ended = end || {
+            let facts = RequestFacts::of(self.filter());
+            self.grpc.set(Some(facts.is_grpc));
+            self.link.method_is(facts.method.unwrap_or_default());
+            facts.is_tunnel
+        };
+        let may_stream = exchange.behaviour().chain.iter().any(|guest| guest.streams_requests);
+        let message = self.request.borrow_mut().begin(self.filter(), ended, may_stream);
         let task = exchange::handle_request(exchange, message);
         self.request_task.replace(Some(task));
         match self.step(BodyKind::Request, Hook::Headers { end }) {
@@ -128,7 +132,7 @@ impl Stream {
             return HeadersStatus::Continue;
         }
         self.link.has_response();
-        let may_stream = exchange.behaviour.chain.iter().any(|guest| guest.streams_responses);
+        let may_stream = exchange.behaviour().chain.iter().any(|guest| guest.streams_responses);
         let ended = end || is_upgraded(&self.link);
         let mut response = self.response.borrow_mut();
         let message = response.begin(self.filter(), ended, may_stream);
@@ -152,6 +156,9 @@ impl Stream {
             // Envoy may have put the last bytes into its buffer, where they would be lost.
             let bytes = self.filter().take_body(BodyPart::BufferedResponse, usize::MAX);
             self.filter().append_body(BodyPart::ReceivedResponse, &bytes);
+            return BodyStatus::Continue;
+        }
+        if self.direction(kind).borrow().is_passing() && !self.is_writing() {
             return BodyStatus::Continue;
         }
         match self.step(kind, Hook::Body { end }) {
@@ -238,7 +245,7 @@ impl Stream {
                 direction.stage = Stage::Discarded;
             }
         }
-        Reply::failed().send(self.filter(), self.grpc.get());
+        Reply::failed().send(self.filter(), self.is_grpc());
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -247,6 +254,11 @@ impl Stream {
 
     fn filter(&self) -> &Filter {
         &self.link.filter
+    }
+
+    /// Whether the client uses gRPC.
+    fn is_grpc(&self) -> bool {
+        self.grpc.get().unwrap_or_else(|| heads::has_grpc_request(self.filter()))
     }
 
     fn direction(&self, kind: BodyKind) -> &RefCell<Direction> {
@@ -370,7 +382,7 @@ impl Stream {
             // Dropping its contents may call back.
             drop(stage);
         }
-        reply.send(self.filter(), self.grpc.get());
+        reply.send(self.filter(), self.is_grpc());
         true
     }
 
@@ -401,8 +413,11 @@ impl Stream {
     fn done(&self, kind: BodyKind, done: Done) {
         match done {
             Done::Continue { body: message, streams } => {
-                let reselects =
-                    self.exchange.borrow().as_ref().is_some_and(|exchange| exchange.behaviour.reselect_route);
+                let reselects = self
+                    .exchange
+                    .borrow()
+                    .as_ref()
+                    .is_some_and(|exchange| exchange.behaviour().reselect_route);
                 if kind == BodyKind::Request && self.link.take_route_change() && reselects {
                     self.filter().clear_route_cache();
                 }

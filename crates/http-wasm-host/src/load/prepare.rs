@@ -22,7 +22,7 @@ use crate::limits::PoolSettings;
 use crate::log::Log;
 use crate::run::compute::Compute;
 use crate::run::link::Linked;
-use crate::run::shared::{Calls, Shared};
+use crate::run::shared::{Calls, NeedsFibers, Shared};
 use crate::run::suspend::StartFiberPolicy;
 use crate::run::wasi;
 use crate::warning::{Lint, Warning};
@@ -72,12 +72,20 @@ impl GuestBuilder {
             waits::with_suspension_points(&module, pauses_writes).map_err(refused)?;
         let symbols = self.engine.symbols(&module, moved, self.backtraces);
         drop(module);
-        let always_on_fiber =
-            self.engine.yields_always() || inspection.needs_wasi() && self.wasi.needs_async();
+        let needs_async = inspection.needs_wasi() && self.wasi.needs_async();
+        let yields_always = self.engine.yields_always();
+        let always_on_fiber = needs_async || yields_always;
+        // A brief call need not yield, and is over before the deadline.
+        let needs_fibers = |phase| match (needs_async, inspection.is_brief(phase), yields_always) {
+            (true, ..) | (false, false, true) => NeedsFibers::Always,
+            (false, true, _) => NeedsFibers::ToWait,
+            (false, false, false) => NeedsFibers::UnlessQuick,
+        };
         // Start-ups aren't analysed: if a guest can wait at all, its start-up may wait.
         let may_wait = wasi::SUSPENDING.iter().any(|(_, name)| inspection.imports_wasi(name));
         let calls = Calls {
-            always_on_fiber,
+            request_fibers: needs_fibers(Phase::Request),
+            response_fibers: needs_fibers(Phase::Response),
             request: waits::of(&inspection, Phase::Request),
             response: waits::of(&inspection, Phase::Response),
             // A call that is skipped can't be traced.
@@ -90,6 +98,7 @@ impl GuestBuilder {
             has_start: inspection.has_start_function(),
             exports_initialize: inspection.exports_initialize(),
             exports_start: inspection.exports_start(),
+            always_on_fiber,
             fiber_policy: StartFiberPolicy::new(always_on_fiber || may_wait),
             compute_long: AtomicBool::new(false),
             deadline: self.engine.in_ticks(self.limits.startup_deadline),

@@ -25,6 +25,8 @@ pub(crate) struct StartFunctions {
     pub(crate) has_start: bool,
     pub(crate) exports_initialize: bool,
     pub(crate) exports_start: bool,
+    /// Whether even an instance that runs no code of the guest is created on a fiber.
+    pub(crate) always_on_fiber: bool,
     pub(crate) fiber_policy: StartFiberPolicy,
     /// Whether the last start-up on a fiber computed for long.
     pub(crate) compute_long: AtomicBool,
@@ -129,7 +131,7 @@ impl Startup {
         };
         let mut quick = true;
         // Without a start function, no guest code runs here, so a fiber would be wasted.
-        let instance = match functions.has_start || self.shared.calls.always_on_fiber {
+        let instance = match functions.has_start || functions.always_on_fiber {
             true => {
                 begin(store);
                 let instance = match mode {

@@ -18,7 +18,7 @@ use crate::run::call::CallStatus;
 use crate::run::compute::ComputePermit;
 use crate::run::link::Exports;
 use crate::run::pin::{Next, NextResult, Pin};
-use crate::run::shared::Shared;
+use crate::run::shared::{NeedsFibers, Shared};
 use crate::run::state::State;
 use crate::run::suspend::{Entered, Mode, set_deadline};
 use crate::runtime::Background;
@@ -268,7 +268,16 @@ impl<H: Host> Instance<H> {
     #[inline]
     fn needs_fiber(&self, phase: Phase) -> bool {
         let calls = &self.shared().calls;
-        if calls.always_on_fiber || calls.fiber_policy.needs_fiber() {
+        let needs_fibers = match phase {
+            Phase::Request => calls.request_fibers,
+            Phase::Response => calls.response_fibers,
+        };
+        let needs_fiber = match needs_fibers {
+            NeedsFibers::Always => true,
+            NeedsFibers::UnlessQuick => calls.fiber_policy.needs_fiber(),
+            NeedsFibers::ToWait => false,
+        };
+        if needs_fiber {
             return true;
         }
         if self.shared().streams(phase) {

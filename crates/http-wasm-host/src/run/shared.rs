@@ -50,8 +50,9 @@ pub(crate) struct Shared {
 /// How the two functions of a guest are called.
 #[derive(Debug)]
 pub(crate) struct Calls {
-    /// Whether an import is asynchronous, as those for files are.
-    pub(crate) always_on_fiber: bool,
+    /// When `handle_request` and `handle_response` are called on fibers.
+    pub(crate) request_fibers: NeedsFibers,
+    pub(crate) response_fibers: NeedsFibers,
     /// What `handle_request` and `handle_response` may wait for.
     pub(crate) request: Waits,
     pub(crate) response: Waits,
@@ -60,6 +61,17 @@ pub(crate) struct Calls {
     pub(crate) fiber_policy: Arc<FiberPolicy>,
     pub(crate) compute: Arc<Compute>,
     pub(crate) deadline: TickLimit,
+}
+
+/// When a function of a guest is called on a fiber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NeedsFibers {
+    /// In each call: an import is asynchronous, as those for files are, or the engine's calls must be able to yield.
+    Always,
+    /// Unless its calls have proved to be quick, and it doesn't have to wait.
+    UnlessQuick,
+    /// If it may have to wait. Otherwise, its calls end after few instructions.
+    ToWait,
 }
 
 impl Shared {

@@ -121,6 +121,11 @@ impl Inspection {
         self.response.is_empty
     }
 
+    /// Whether each call of the guest's function for `phase` ends after few instructions, whatever it is given.
+    pub(crate) fn is_brief(&self, phase: Phase) -> bool {
+        self.reach(phase).is_brief
+    }
+
     /// What may be wrong with the guest's build.
     pub(crate) fn lint_facts(&self) -> &LintFacts {
         &self.lint_facts
@@ -174,12 +179,15 @@ impl Inspection {
         &self.producers
     }
 
-    fn reaches(&self, phase: Phase, module: &str, name: &str) -> bool {
-        let reach = match phase {
+    fn reach(&self, phase: Phase) -> &ExportReach {
+        match phase {
             Phase::Request => &self.request,
             Phase::Response => &self.response,
-        };
-        reach.imports.iter().any(|import| import.module == module && import.name == name)
+        }
+    }
+
+    fn reaches(&self, phase: Phase, module: &str, name: &str) -> bool {
+        self.reach(phase).imports.iter().any(|import| import.module == module && import.name == name)
     }
 
     fn uses(&self, module: &str, name: &str) -> bool {

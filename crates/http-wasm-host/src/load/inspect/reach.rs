@@ -16,6 +16,8 @@ pub(super) struct ExportReach {
     pub(super) imports: Vec<ImportUse>,
     /// Whether it does nothing at all.
     pub(super) is_empty: bool,
+    /// Whether each call of it ends after few instructions.
+    pub(super) is_brief: bool,
 }
 
 impl ExportReach {
@@ -29,7 +31,7 @@ impl ExportReach {
             Some(body) => matches!(body.get_operators_reader()?.read()?, Operator::End),
             None => false,
         };
-        Ok(Self { imports, is_empty })
+        Ok(Self { imports, is_empty, is_brief: graph.is_brief(start) })
     }
 }
 
