@@ -63,8 +63,8 @@ enum Command {
     Config(ConfigArgs),
     /// Create a new guest: source, tests, build script, README and a CI job
     ///
-    /// The guest lets requests with the right bearer token pass, passes the user's name to the next handler, and
-    /// redacts a field in JSON responses. Its build script and tests work without changes.
+    /// The guest accepts requests with the right bearer token, passes the user's name to the next handler, and redacts
+    /// a field in JSON responses. Its build script and tests work without changes.
     #[cfg(feature = "author")]
     New(NewArgs),
     /// Run a guest on one request, in process, and show what it does

@@ -115,9 +115,9 @@ impl Language {
         let Self { title, needs, main, .. } = self;
         let commands = self.commands().join("\n    ");
         format!(
-            "# {name}\n\nAn http-wasm guest in {title}. It lets requests with the right bearer token pass, tells the \
-             next handler\nwho the user is (`x-user`), and redacts a field in JSON responses: edit `{main}` and \
-             `tests.toml`.\nIt is built with {needs}.\n\n    {commands}\n"
+            "# {name}\n\nAn http-wasm guest in {title}. It accepts requests with the right bearer token, passes the \
+             user's name to the\nnext handler (`x-user`), and redacts a field in JSON responses. To adapt it, edit \
+             `{main}` and `tests.toml`.\nBuilding it needs {needs}.\n\n    {commands}\n"
         )
     }
 
