@@ -58,9 +58,9 @@ impl<H: Host> Exchange<H> {
             return Ok(());
         }
         let accessed = self.state_mut(kind).access();
-        let asked = std::mem::replace(&mut accessed.reservation_attempted, true);
+        let was_attempted = std::mem::replace(&mut accessed.reservation_attempted, true);
         let state = self.host.body_state(kind);
-        if asked || state == BodyState::Ended {
+        if was_attempted || state == BodyState::Ended {
             return self.check_memory();
         }
         let is_coded = self.state_mut(kind).is_coded();

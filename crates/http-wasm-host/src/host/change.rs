@@ -1,4 +1,4 @@
-//! What the core tells a host to change, and what a host says about a body.
+//! Changes that the core requests of a host, and what a host reports about a body.
 
 /// A new value for a part of the request's head, for [`LocalHost::change_request`](crate::LocalHost::change_request).
 /// The exchange has checked that it is valid.

@@ -15,10 +15,10 @@ pub struct Outgoing {
     pub rest: Rest,
     /// The guest's changes to the trailers, to be applied to those that arrive with the rest, if any.
     pub trailers: Trailers,
-    /// Decodes the rest, if it follows: `first` is content already. Only for a guest whose
-    /// [bodies are decoded](crate::Bodies::Decoded), as is `encode`.
+    /// Decodes the rest, if it follows; `first` is already decoded. Only used for guests whose [bodies are
+    /// decoded](crate::Bodies::Decoded).
     pub decode: Option<Box<Recode>>,
-    /// Encodes all of the body.
+    /// Encodes the whole body. Only used for such guests.
     pub encode: Option<Box<Recode>>,
 }
 

@@ -17,19 +17,19 @@ use crate::trace::{CallResult, TraceEvent, TracedCall};
 /// Observes a guest's host calls. For `()`, no code is generated.
 pub(crate) trait OnHostCall: Clone + Send + Sync + 'static {
     /// State that is kept while the function runs.
-    type Begun;
+    type Start;
 
     fn begin<H: Host>(
         &self,
         caller: &mut Caller<'_, State<H>>,
         function: &'static str,
         args: &[u32],
-    ) -> Self::Begun;
+    ) -> Self::Start;
 
     fn end<H: Host>(
         &self,
         caller: &mut Caller<'_, State<H>>,
-        begun: Self::Begun,
+        start: Self::Start,
         function: &'static str,
         args: &[u32],
         answer: Result<Poll<u64>, &Reason>,
@@ -37,7 +37,7 @@ pub(crate) trait OnHostCall: Clone + Send + Sync + 'static {
 }
 
 impl OnHostCall for () {
-    type Begun = ();
+    type Start = ();
 
     #[inline(always)]
     fn begin<H: Host>(&self, _: &mut Caller<'_, State<H>>, _: &'static str, _: &[u32]) {}
@@ -55,7 +55,7 @@ impl OnHostCall for () {
 }
 
 /// State of a call that is kept while its function runs.
-pub(crate) struct Begun {
+pub(crate) struct CallStart {
     started: Instant,
     /// The argument `name`, if the function writes to memory and could overwrite it.
     name: Option<Vec<u8>>,
@@ -64,14 +64,14 @@ pub(crate) struct Begun {
 }
 
 impl OnHostCall for Hook {
-    type Begun = Begun;
+    type Start = CallStart;
 
     fn begin<H: Host>(
         &self,
         caller: &mut Caller<'_, State<H>>,
         function: &'static str,
         args: &[u32],
-    ) -> Begun {
+    ) -> CallStart {
         let (mut name, mut found) = (None, true);
         if let ("get_header_values" | "remove_header", &[kind, offset, len, ..]) = (function, args)
             && let Ok((memory, state)) = memory::split(caller)
@@ -86,13 +86,13 @@ impl OnHostCall for Hook {
                 exchange.header_names(kind, |its| found |= its.eq_ignore_ascii_case(name));
             }
         }
-        Begun { started: Instant::now(), name, found }
+        CallStart { started: Instant::now(), name, found }
     }
 
     fn end<H: Host>(
         &self,
         caller: &mut Caller<'_, State<H>>,
-        Begun { started, name, found }: Begun,
+        CallStart { started, name, found }: CallStart,
         function: &'static str,
         args: &[u32],
         answer: Result<Poll<u64>, &Reason>,
