@@ -12,8 +12,8 @@ use crate::placement::Placement;
 /// A body produced by guests. A guest that streams a response is still writing it: it runs while the body is polled.
 pub(crate) struct Outbound {
     kind: BodyKind,
-    /// On a thread, it runs until there is a frame.
-    placement: Placement<Box<InMemoryHost>, (Box<InMemoryHost>, Next)>,
+    /// On a thread, it runs until there is a frame, or it waits: then `None` comes back with it.
+    placement: Placement<Box<InMemoryHost>, (Box<InMemoryHost>, Option<Next>)>,
 }
 
 /// The next frame of a body, if it hasn't ended.
@@ -33,31 +33,51 @@ impl Outbound {
     /// Returns the next frame. A guest that is writing a response runs on this thread until it has used up a time
     /// slice.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        if let Placement::OnWorker(host) = &mut self.placement {
-            begin_slice();
-            let polled = host.poll_body(self.kind, cx);
-            if polled.is_ready() || !has_overrun() {
-                return polled;
+        loop {
+            match &mut self.placement {
+                Placement::OnWorker(host) => {
+                    begin_slice();
+                    let polled = host.poll_body(self.kind, cx);
+                    if polled.is_ready() || !has_overrun() {
+                        return polled;
+                    }
+                    let kind = self.kind;
+                    self.placement.move_to_thread(|host| run(host, kind));
+                }
+                Placement::OnThread(running) => {
+                    let Some((host, next)) = ready!(Pin::new(running).poll(cx)) else {
+                        self.placement = Placement::Taken;
+                        return Poll::Ready(Some(Err("a guest call panicked".into())));
+                    };
+                    self.placement = Placement::OnWorker(host);
+                    if let Some(next) = next {
+                        return Poll::Ready(next);
+                    }
+                }
+                Placement::Taken => {
+                    let error = "too many guest calls have been computing for a long time";
+                    return Poll::Ready(Some(Err(error.into())));
+                }
             }
-            let kind = self.kind;
-            self.placement.move_to_thread(|mut host| async move {
-                let next = poll_fn(|cx| host.poll_body(kind, cx)).await;
-                (host, next)
-            });
         }
-        let Placement::OnThread(running) = &mut self.placement else {
-            return Poll::Ready(Some(Err("too many guest calls have been computing for a long time".into())));
-        };
-        let Some((host, next)) = ready!(Pin::new(running).poll(cx)) else {
-            self.placement = Placement::Taken;
-            return Poll::Ready(Some(Err("a guest call panicked".into())));
-        };
-        self.placement = Placement::OnWorker(host);
-        Poll::Ready(next)
     }
 
     /// Whether a guest that writes the body runs on the worker's thread.
     pub(crate) fn is_on_worker(&self) -> bool {
         self.placement.is_on_worker()
     }
+}
+
+/// Runs a guest on a thread. It must not wait there: what it has written is sent once it waits on the worker's thread.
+async fn run(mut host: Box<InMemoryHost>, kind: BodyKind) -> (Box<InMemoryHost>, Option<Next>) {
+    let next = poll_fn(|cx| {
+        begin_slice();
+        match host.poll_body(kind, cx) {
+            Poll::Ready(next) => Poll::Ready(Some(next)),
+            Poll::Pending if has_overrun() => Poll::Pending,
+            Poll::Pending => Poll::Ready(None),
+        }
+    })
+    .await;
+    (host, next)
 }

@@ -182,9 +182,25 @@ fn a_response_ends_when_the_guest_returns_though_the_upstream_goes_on() {
 
 #[test]
 fn what_a_guest_writes_before_it_reads_leaves_at_once() {
-    let code = "(call $write_body (i32.const 1) {}) (drop (call $read_all (i32.const 1)))
-        (call $write_body (i32.const 1) {})";
-    let early = buffered().on_response(code, &["early,", "late"]);
+    writes_before_it_reads("");
+}
+
+#[test]
+fn what_a_guest_writes_before_it_computes_for_long_and_reads_leaves_when_it_reads() {
+    writes_before_it_reads(
+        "(global.set $n (i32.const 0))
+        (loop $spin (global.set $n (i32.add (global.get $n) (i32.const 1)))
+          (br_if $spin (i32.lt_u (global.get $n) (i32.const 30000000))))",
+    );
+}
+
+/// Sends the upstream's body only once the client has what the guest writes before `between` and a read.
+fn writes_before_it_reads(between: &str) {
+    let code = format!(
+        "(call $write_body (i32.const 1) {{}}) {between} (drop (call $read_all (i32.const 1)))
+        (call $write_body (i32.const 1) {{}})"
+    );
+    let early = buffered().on_response(&code, &["early,", "late"]);
     with_versions(&early, "", |runtime, envoy, upstream, http2| {
         runtime.block_on(async {
             let (mut live, mut client) = open(envoy, upstream, http2, &[]).await;
