@@ -35,7 +35,10 @@ fn dropping_a_pinned_instance_calls_handle_response_with_is_error_without_an_exe
 
 #[test]
 fn a_handle_response_call_that_was_never_polled_is_cleaned_up() {
-    let probe = notes_end(7);
+    // A function with a loop isn't called before it is polled.
+    let probe = proceeds("(return (i64.const 0x700000001))")
+        .on_response("(loop) (call $note (local.get $req_ctx)) (call $note (local.get $is_error))")
+        .load();
     drop(probe.next(get()).handle_response());
     all_idle(&probe, 1);
     assert_eq!(probe.notes(), [7, 1].map(number));
@@ -186,7 +189,8 @@ fn dropping_a_call_that_waits_for_trailers_drops_the_instance() {
 
 #[test]
 fn a_call_of_handle_request_that_was_never_polled_takes_no_instance() {
-    let probe = guest().load();
+    // A function with a loop isn't called before it is polled.
+    let probe = proceeds("(loop)").load();
     drop(probe.0.handle_request(get()));
     let stats = probe.stats();
     assert_eq!((stats.live, stats.idle, stats.created), (1, 1, 1));
