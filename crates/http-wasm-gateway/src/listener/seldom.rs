@@ -1,11 +1,9 @@
 //! A future that is polled together with one that wakes its task far more often.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-
-use futures_util::task::AtomicWaker;
 
 /// Polls a future only if that future was woken, and not whenever another one in its task was.
 ///
@@ -24,7 +22,21 @@ pub(super) struct Seldom<F> {
 #[derive(Debug)]
 struct Woken {
     is_woken: AtomicBool,
-    task: AtomicWaker,
+    /// It stays here when the task is woken: a wake-up may still be on its way when the task has already been polled,
+    /// and must not take the waker that the next one needs.
+    task: Mutex<Option<Waker>>,
+}
+
+impl Woken {
+    fn wake_task(&self) {
+        if let Some(task) = &*self.task() {
+            task.wake_by_ref();
+        }
+    }
+
+    fn task(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Wake for Woken {
@@ -34,13 +46,13 @@ impl Wake for Woken {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.is_woken.store(true, Ordering::Release);
-        self.task.wake();
+        self.wake_task();
     }
 }
 
 impl<F> Seldom<F> {
     pub(super) fn new(future: F) -> Self {
-        let woken = Arc::new(Woken { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
+        let woken = Arc::new(Woken { is_woken: AtomicBool::new(true), task: Mutex::new(None) });
         Self { future, waker: woken.clone().into(), woken, task: None }
     }
 }
@@ -54,9 +66,8 @@ impl<F: Future + Unpin> Future for Seldom<F> {
         if is_registered && !woken.is_woken.load(Ordering::Acquire) {
             return Poll::Pending;
         }
-        // Waking has taken the registered one.
-        woken.task.register(cx.waker());
         if !is_registered {
+            *woken.task() = Some(cx.waker().clone());
             *task = Some(cx.waker().clone());
         }
         if !woken.is_woken.swap(false, Ordering::AcqRel) {
@@ -69,13 +80,23 @@ impl<F: Future + Unpin> Future for Seldom<F> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::pin::pin;
-    use std::task::Poll;
+    use std::pin::{Pin, pin};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
     use std::time::Duration;
 
     use tokio::time::{sleep, timeout};
 
     use super::Seldom;
+
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_future_is_polled_only_when_it_was_woken_and_by_any_task() {
@@ -102,6 +123,26 @@ mod tests {
         // It is woken in another task than the first one.
         let result = timeout(Duration::from_secs(10), tokio::spawn(seldom)).await;
         assert_eq!(result.expect("it completes").unwrap(), (7, 3));
+    }
+
+    #[test]
+    fn a_wake_up_that_arrives_late_does_not_use_up_the_next_one() {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let task = Waker::from(count.clone());
+        let mut seldom = Seldom::new(std::future::pending::<()>());
+        let poll = |seldom: &mut Seldom<_>| {
+            assert!(Pin::new(seldom).poll(&mut Context::from_waker(&task)).is_pending());
+        };
+        poll(&mut seldom);
+        let woken = seldom.woken.clone();
+        // The first half of a wake-up, a poll, and the second half.
+        woken.is_woken.store(true, Ordering::Release);
+        poll(&mut seldom);
+        woken.wake_task();
+        poll(&mut seldom);
+        let before = count.0.load(Ordering::Relaxed);
+        seldom.waker.wake_by_ref();
+        assert_eq!(count.0.load(Ordering::Relaxed), before + 1);
     }
 
     #[tokio::test]
