@@ -6,8 +6,10 @@ use http::HeaderMap;
 
 use crate::names::{is_hop_by_hop, is_variant_of_own_field};
 
-/// A set of fields that are in a head, or more that are no longer in it. It is found by looking at each name once, which
-/// costs far less than looking up each field, since most heads have few fields and hardly any of these.
+/// The known fields of a head; some may have been removed from it since.
+///
+/// They are found by looking at each name once. That costs far less than looking up each field, since most heads have
+/// few fields and hardly any of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KnownFields(u16);
 
