@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,11 +31,25 @@ pub(crate) fn has_overrun() -> bool {
     OVERRUN.take()
 }
 
+/// Runs a guest on a thread for long computations, one time slice after the other. Returns `None` once it waits: what it
+/// has written is sent only when it waits on the worker's thread.
+pub(crate) async fn until_it_waits<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+    poll_fn(|cx| {
+        begin_slice();
+        match poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if has_overrun() => Poll::Pending,
+            Poll::Pending => Poll::Ready(None),
+        }
+    })
+    .await
+}
+
 /// Ends the time slice of the guest that waits for this.
 fn yield_now() -> Task {
     OVERRUN.set(true);
     let mut yielded = false;
-    Box::pin(std::future::poll_fn(move |cx| {
+    Box::pin(poll_fn(move |cx| {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }

@@ -1,12 +1,11 @@
 //! A message's body on its way from the guests to Envoy.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http_wasm_host::{BodyKind, BoxError, Frame, InMemoryHost, LocalHost as _, Message};
 
-use crate::compute::{begin_slice, has_overrun};
+use crate::compute::{begin_slice, has_overrun, until_it_waits};
 use crate::placement::Placement;
 
 /// A body produced by guests. A guest that streams a response is still writing it: it runs while the body is polled.
@@ -42,7 +41,10 @@ impl Outbound {
                         return polled;
                     }
                     let kind = self.kind;
-                    self.placement.move_to_thread(|host| run(host, kind));
+                    self.placement.move_to_thread(|mut host| async move {
+                        let next = until_it_waits(|cx| host.poll_body(kind, cx)).await;
+                        (host, next)
+                    });
                 }
                 Placement::OnThread(running) => {
                     let Some((host, next)) = ready!(Pin::new(running).poll(cx)) else {
@@ -66,18 +68,4 @@ impl Outbound {
     pub(crate) fn is_on_worker(&self) -> bool {
         self.placement.is_on_worker()
     }
-}
-
-/// Runs a guest on a thread. It must not wait there: what it has written is sent once it waits on the worker's thread.
-async fn run(mut host: Box<InMemoryHost>, kind: BodyKind) -> (Box<InMemoryHost>, Option<Next>) {
-    let next = poll_fn(|cx| {
-        begin_slice();
-        match host.poll_body(kind, cx) {
-            Poll::Ready(next) => Poll::Ready(Some(next)),
-            Poll::Pending if has_overrun() => Poll::Pending,
-            Poll::Pending => Poll::Ready(None),
-        }
-    })
-    .await;
-    (host, next)
 }

@@ -1,7 +1,6 @@
 //! Guests that write the request while it is sent.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,7 +8,7 @@ use std::time::Instant;
 
 use http_wasm_host::{Error, Outcome, RequestStream};
 
-use crate::compute::{begin_slice, has_overrun};
+use crate::compute::{begin_slice, has_overrun, until_it_waits};
 use crate::failure::Failure;
 use crate::live::Host;
 use crate::placement::Placement;
@@ -111,7 +110,10 @@ impl Writer {
                     if !has_overrun() {
                         return Poll::Pending;
                     }
-                    self.placement.move_to_thread(run);
+                    self.placement.move_to_thread(|mut stream| async move {
+                        let decision = until_it_waits(|cx| Pin::new(&mut stream).poll(cx)).await;
+                        (stream, decision)
+                    });
                 }
                 Placement::OnThread(running) => match ready!(Pin::new(running).poll(cx)) {
                     Some((stream, None)) => self.placement = Placement::OnWorker(stream),
@@ -125,19 +127,4 @@ impl Writer {
             }
         }
     }
-}
-
-/// Runs a guest on a thread.
-async fn run(mut stream: RequestStream<Host>) -> (RequestStream<Host>, Option<Decision>) {
-    let decision = poll_fn(|cx| {
-        begin_slice();
-        match Pin::new(&mut stream).poll(cx) {
-            Poll::Ready(decision) => Poll::Ready(Some(decision)),
-            Poll::Pending if has_overrun() => Poll::Pending,
-            // It waits.
-            Poll::Pending => Poll::Ready(None),
-        }
-    })
-    .await;
-    (stream, decision)
 }
