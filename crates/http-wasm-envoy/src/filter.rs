@@ -125,9 +125,7 @@ impl Filter {
     /// the stream has no such map.
     #[inline]
     pub(crate) fn set_header(&self, map: Map, name: &[u8], value: &[u8]) -> bool {
-        // Envoy shows `host` under another name.
-        let is_shown = !name.starts_with(b":") && !name.eq_ignore_ascii_case(b"host");
-        if is_shown && !value.is_empty() && !self.may_contain(map, name) {
+        if !value.is_empty() && !self.may_contain(map, name) {
             return self.add_header(map, name, value);
         }
         self.live().is_some_and(|(envoy, ptr)| {
@@ -136,9 +134,11 @@ impl Filter {
         })
     }
 
-    /// Whether a map may contain `name`.
+    /// Whether a map may contain `name`. It always may if Envoy shows the field under another name, as it does `host`.
     fn may_contain(&self, map: Map, name: &[u8]) -> bool {
-        names::may_contain(self.ptr.get(), map, name, |add| self.fields(map, |name, _| add(name)))
+        let is_shown = !name.starts_with(b":") && !name.eq_ignore_ascii_case(b"host");
+        !is_shown
+            || names::may_contain(self.ptr.get(), map, name, |add| self.fields(map, |name, _| add(name)))
     }
 
     /// Adds `value` under `name`. An empty value, which Envoy 1.40 rejects, is ignored. Returns `false` if the stream
