@@ -1,5 +1,6 @@
 //! An Envoy stream: its hooks drive the guests' calls and move bodies between Envoy and the guests.
 
+mod sending;
 mod writing;
 
 use std::cell::{Cell, RefCell};
@@ -7,10 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http_wasm_host::{BodyKind, BoxError, Message, is_bodyless};
+use http_wasm_host::{BodyKind, Message, is_bodyless};
 
 use crate::config::Config;
-use crate::direction::{Direction, Hook, SendResult, Stage, TooMuch};
+use crate::direction::{Direction, Hook, Stage};
 use crate::exchange::{self, Done, Exchange, Task};
 use crate::ffi::{BodyPart, BodyStatus, HeadersStatus, Map, TrailersStatus};
 use crate::filter::Filter;
@@ -289,59 +290,6 @@ impl Stream {
         if !self.filter().has_ended() {
             self.direction(kind).borrow_mut().passed_on(self.filter());
         }
-    }
-
-    /// Sends what a guest has written since, outside of the hooks for the original's pieces.
-    fn send_on(&self, kind: BodyKind) {
-        let sent = self.direction(kind).borrow_mut().send_on(self.filter(), &self.waker);
-        self.record_response_writers();
-        let sent = sent.unwrap_or_else(|error| {
-            self.break_off(kind, &error);
-            SendResult::Nothing
-        });
-        self.check_writers(kind, Hook::Scheduled);
-        if self.send_reply() {
-            return;
-        }
-        match sent {
-            SendResult::Nothing => {}
-            SendResult::Continues => {
-                self.continue_message(kind);
-            }
-            SendResult::Ends(last) => {
-                let stage = std::mem::replace(&mut self.response.borrow_mut().stage, Stage::Discarded);
-                drop(stage);
-                self.ends.set(true);
-                self.filter().end_response(&last.concat());
-            }
-        }
-    }
-
-    /// Aborts a message that can't be sent completely.
-    fn break_off(&self, kind: BodyKind, error: &BoxError) {
-        tracing::info!("{error}; the message is aborted");
-        if kind == BodyKind::Request && self.is_writing() {
-            // If a guest has ended the request by responding itself, the client gets that response.
-            self.is_cut.set(true);
-            self.stop_request();
-            // If all guests have passed the request on, nothing else would respond: the upstream never gets all of it.
-            let is_passed_on = self.request_task.borrow().is_none() && self.reply.borrow().is_none();
-            if is_passed_on || error.is::<TooMuch>() {
-                self.reply.replace(Some(Reply::failed()));
-            }
-            return;
-        }
-        let (is_held, has_begun) = {
-            let direction = self.direction(kind).borrow();
-            (direction.is_held, direction.has_begun())
-        };
-        if is_held && !has_begun {
-            self.reply.replace(Some(Reply::failed()));
-            return;
-        }
-        let stage = std::mem::replace(&mut self.direction(kind).borrow_mut().stage, Stage::Discarded);
-        drop(stage);
-        self.filter().reset(b"http_wasm_body");
     }
 
     /// Records the calls of guests that wrote the response.
