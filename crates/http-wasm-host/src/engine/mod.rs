@@ -247,9 +247,12 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets whether every call can yield. By default, once a guest has proved to be quick, it runs on its caller's
-    /// stack, which is cheaper. If it then computes for a long time, it blocks that thread until its deadline, but only
-    /// once. Set this for a server whose event loop runs on that thread.
+    /// Sets whether every call that may compute for a long time can yield. By default, once a guest has proved to be
+    /// quick, it runs on its caller's stack, which is cheaper. If it then computes for a long time, it blocks that
+    /// thread until its deadline, but only once. Set this for a server whose event loop runs on that thread.
+    ///
+    /// A function of a guest whose code has no loops, recursion or indirect calls ends after few instructions. It runs
+    /// on its caller's stack either way, unless it has to wait.
     pub fn yields_always(mut self, yields_always: bool) -> Self {
         self.yields_always = yields_always;
         self

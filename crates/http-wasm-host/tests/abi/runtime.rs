@@ -51,6 +51,26 @@ fn notes_end() -> Wat {
 }
 
 #[test]
+fn only_a_function_that_ends_after_few_instructions_runs_at_once_from_the_first_call_on() {
+    let brief = "(drop (call $get_status_code))";
+    let reads = "(drop (call $read_body (i32.const 0) (i32.const 16384) (i32.const 1)))";
+    for yields_always in [false, true] {
+        let engine = Engine::builder().yields_always(yields_always).build().unwrap();
+        for (calls, at_once) in [(brief, true), ("(loop)", false), (reads, true)] {
+            let wat = stops(calls);
+            let guest: Guest<InMemoryHost> = wat.builder(&engine).load(wat.text().as_bytes()).unwrap();
+            assert_eq!(guest.handle_request(get()).done().is_ok(), at_once, "{calls}, {yields_always}");
+        }
+        // What it reads has yet to arrive.
+        let wat = stops(reads);
+        let guest: Guest<InMemoryHost> = wat.builder(&engine).load(wat.text().as_bytes()).unwrap();
+        let mut host = get();
+        let _feed = host.request.feed_body();
+        assert!(guest.handle_request(host).done().is_err());
+    }
+}
+
+#[test]
 fn clean_up_calls_are_spawned_on_the_runtime() {
     let runtime = Recorder::default();
     let probe = load(&notes_end(), runtime.clone());
