@@ -25,7 +25,7 @@ pub(crate) const FEW_REQUESTS: usize = 4;
 pub(crate) struct Inbound {
     pub(crate) request: Request<BoxBody>,
     pub(crate) client: Client,
-    /// The client's address as a field value, unless it isn't known yet.
+    /// The client's address as a field value, if the listener has made one.
     pub(crate) client_address: Option<HeaderValue>,
     /// The listener at which it arrived.
     pub(crate) listener: ListenerId,

@@ -16,7 +16,8 @@ const MAX_DOUBLINGS: u32 = 5;
 pub(super) struct Health {
     passive: PassiveHealth,
     state: Mutex<State>,
-    /// Whether the state is that of an address without recent failures. Requests read this instead of taking the lock.
+    /// If this is set, the address is healthy, and there are no failures that a success would clear. Requests then don't
+    /// take the lock.
     is_sound: AtomicBool,
 }
 
@@ -115,7 +116,7 @@ impl Health {
         let changed = state.contrary >= needed.get();
         if changed {
             state.is_down = !healthy;
-            // The next response finds out about failures.
+            // If it is up again, the next response sets this.
             self.is_sound.store(false, Ordering::Relaxed);
             state.contrary = 0;
         }

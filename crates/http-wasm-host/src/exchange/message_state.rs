@@ -31,14 +31,14 @@ pub(super) struct Written {
 pub(super) struct Accessed {
     /// Decodes the body, and keeps it as it was received.
     pub(super) coded: Option<Box<Coded>>,
-    /// Received, but not yet read by the guest, but for the beginning of the first piece.
+    /// Received, and not yet read by the guest, except for `partly_read` bytes at the front.
     unread: Chunks,
     /// Pieces that the guest has read, and that are to be forwarded.
     kept: Chunks,
-    /// How many bytes at the front of `unread` the guest has read. They are kept too. As long as there is more in their
-    /// piece, they stay there: a guest that reads in small steps would otherwise cut it into pieces.
+    /// How many bytes of the first piece of `unread` the guest has read. They are kept too, but the piece moves to `kept`
+    /// only once all of it is read: otherwise, a guest that reads in small steps would cut it up.
     partly_read: usize,
-    /// How many of the bytes that are kept, from the first on, are forwarded only if the guest fails.
+    /// How many of the kept bytes, counted from the first, are forwarded only if the guest fails.
     kept_for_undo: usize,
     /// Whether bytes that were read are missing in `kept`.
     lost: bool,
@@ -388,7 +388,7 @@ impl Accessed {
         self.unread.len() - self.partly_read
     }
 
-    /// Copies bytes into all of `buf`, and keeps them. There are as many.
+    /// Fills `buf` with unread bytes, which are kept. There must be enough of them.
     fn read_kept(&mut self, mut buf: &mut [u8]) {
         while !buf.is_empty() {
             let first = self.unread.first();
@@ -404,7 +404,7 @@ impl Accessed {
         }
     }
 
-    /// Splits what is kept off from what is unread.
+    /// Moves the bytes that the guest has read out of `unread`.
     fn keep_partly_read(&mut self) {
         if self.partly_read > 0 {
             self.unread.move_to(&mut self.kept, std::mem::take(&mut self.partly_read));

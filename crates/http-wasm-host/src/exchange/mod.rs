@@ -121,7 +121,7 @@ impl Early {
 }
 
 impl<H: Host> Exchange<H> {
-    /// The place for an instance's exchanges.
+    /// Creates the one of an instance, before its first exchange.
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             host: Held(None),
@@ -142,7 +142,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Begins an exchange. There is none.
+    /// Begins an exchange. The previous one must have ended.
     #[inline]
     pub(crate) fn begin(&mut self, host: H, features: Features, on_failure: OnFailure) {
         let method = host.method();
@@ -161,7 +161,7 @@ impl<H: Host> Exchange<H> {
     #[inline]
     pub(crate) fn end(&mut self) -> Option<H> {
         let host = self.host.take();
-        // What `begin` sets is left out, but named, so that nothing that is added can be forgotten.
+        // The fields that `begin` sets are named too, so that a new field can't be forgotten.
         let Self {
             host: _,
             phase: _,

@@ -122,7 +122,8 @@ impl Chunks {
         &self.front
     }
 
-    /// Moves `len` bytes from the front to the end of `other`, with their reservation. The first piece has as many.
+    /// Moves `len` bytes from the front to the end of `other`, with their reservation. The first piece must have that
+    /// many.
     pub(crate) fn move_to(&mut self, other: &mut Self, len: usize) {
         let piece = self.take(len);
         let reserved = self.reserved.split(piece.len());
