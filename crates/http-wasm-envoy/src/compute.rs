@@ -31,8 +31,8 @@ pub(crate) fn has_overrun() -> bool {
     OVERRUN.take()
 }
 
-/// Runs a guest on a thread for long computations, one time slice after the other. Returns `None` once it waits: what it
-/// has written is sent only when it waits on the worker's thread.
+/// Runs a guest on a thread for long computations, one time slice after the other. Returns `None` once it waits: what
+/// it has written is sent only when it waits on the worker's thread.
 pub(crate) async fn until_it_waits<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
     poll_fn(|cx| {
         begin_slice();

@@ -43,8 +43,8 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds the fields about the client; `address` is its address as a field value, if the listener has made one. The listener
-/// has already dropped those that the client itself sent. The host from a trusted proxy is kept.
+/// Adds the fields about the client; `address` is its address as a field value, if the listener has made one. The
+/// listener has already dropped those that the client itself sent. The host from a trusted proxy is kept.
 pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Client, address: Option<HeaderValue>) {
     if let Some(address) = address.or_else(|| client.address_value()) {
         headers.insert(X_FORWARDED_FOR, address);

@@ -16,8 +16,8 @@ const MAX_DOUBLINGS: u32 = 5;
 pub(super) struct Health {
     passive: PassiveHealth,
     state: Mutex<State>,
-    /// If this is set, the address is healthy, and there are no failures that a success would clear. Requests then don't
-    /// take the lock.
+    /// If this is set, the address is healthy, and there are no failures that a success would clear. Requests then
+    /// don't take the lock.
     is_sound: AtomicBool,
 }
 

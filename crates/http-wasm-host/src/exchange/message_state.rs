@@ -35,8 +35,8 @@ pub(super) struct Accessed {
     unread: Chunks,
     /// Pieces that the guest has read, and that are to be forwarded.
     kept: Chunks,
-    /// How many bytes of the first piece of `unread` the guest has read. They are kept too, but the piece moves to `kept`
-    /// only once all of it is read: otherwise, a guest that reads in small steps would cut it up.
+    /// How many bytes of the first piece of `unread` the guest has read. They are kept too, but the piece moves to
+    /// `kept` only once all of it is read: otherwise, a guest that reads in small steps would cut it up.
     partly_read: usize,
     /// How many of the kept bytes, counted from the first, are forwarded only if the guest fails.
     kept_for_undo: usize,
