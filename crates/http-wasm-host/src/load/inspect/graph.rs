@@ -1,6 +1,7 @@
 //! The calls between the functions of a module.
 
 mod brief;
+mod repeats;
 
 use std::collections::HashSet;
 
@@ -9,7 +10,7 @@ use wasmparser::{
     Operator, Parser, Payload, Result, TableInit, TypeRef,
 };
 
-use self::brief::repeats;
+use self::repeats::repeats;
 use super::imports::ImportUse;
 
 /// The functions of a module that is otherwise valid, with the calls between them.
