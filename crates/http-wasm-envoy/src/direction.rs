@@ -6,13 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_wasm_host::{BodyKind, BoxError, Feed, Fields, Message};
+use http_wasm_host::{BodyKind, BoxError, Feed, Fields, Message, NoBodyMemory};
 
 pub(crate) use self::streaming::{SendResult, TooMuch};
 use crate::exchange::Exchange;
 use crate::ffi::{BodyPart, Map};
 use crate::filter::Filter;
 use crate::heads;
+use crate::memory::{self, Charge};
 use crate::sending::SendingBody;
 use crate::wake::StreamWaker;
 use crate::watermarks::Pace;
@@ -83,6 +84,8 @@ pub(crate) struct Direction {
     wanted: Option<Fields>,
     /// Data to be appended to Envoy's body.
     out: Vec<Bytes>,
+    /// For what is held of the body.
+    charge: Charge,
 }
 
 impl Direction {
@@ -107,6 +110,7 @@ impl Direction {
             trailers: None,
             wanted: None,
             out: Vec::new(),
+            charge: Charge::default(),
         }
     }
 
@@ -270,6 +274,30 @@ impl Direction {
         if !is_unwanted {
             self.finish();
         }
+    }
+
+    /// Charges for what is held of the body now.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub(crate) fn charge(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> Result<(), NoBodyMemory> {
+        if !memory::is_limited() {
+            return Ok(());
+        }
+        if matches!(self.stage, Stage::Passing | Stage::Discarded) {
+            // What is left of it is dropped with the stream.
+            self.charge = Charge::default();
+            return Ok(());
+        }
+        self.charge_with(filter, self.held())?;
+        self.charge.watch(filter, waker);
+        Ok(())
+    }
+
+    /// The same, when guests have written `written` bytes.
+    fn charge_with(&mut self, filter: &Filter, written: usize) -> Result<(), NoBodyMemory> {
+        let unread = self.feed.as_ref().map_or(0, Feed::unread);
+        self.charge.set(filter, unread + self.set_aside.0.len() + written)
     }
 
     fn read_ahead(&self) -> usize {

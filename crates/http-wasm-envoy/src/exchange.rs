@@ -17,8 +17,10 @@ use http_wasm_host::{
 use crate::config::{Behaviour, Config};
 use crate::drive::drive;
 use crate::failure::{self, Failure};
+use crate::filter::Filter;
 use crate::link::Link;
 use crate::live::{HeadLocation, Host, Live};
+use crate::memory::{self, Charge};
 use crate::outbound::Outbound;
 use crate::process::SharedGuest;
 use crate::reply::Reply;
@@ -319,7 +321,7 @@ async fn pass_back(
             (memory.status, memory.response) = (response.status, std::mem::take(&mut response.response));
         };
         let responded = match respond(exchange, guest, HeadLocation::Memory, put).await {
-            Ok((memory, true)) => collect_response(memory).await,
+            Ok((memory, true)) => collect_response(&exchange.link.filter, memory).await,
             Ok((memory, false)) => Ok(memory),
             Err(failure) => Err(failure),
         };
@@ -330,12 +332,18 @@ async fn pass_back(
 }
 
 /// Waits until a guest has written a complete response, since Envoy only accepts complete responses of guests.
-async fn collect_response(mut memory: Box<InMemoryHost>) -> Result<Box<InMemoryHost>, Failure> {
+async fn collect_response(
+    filter: &Filter,
+    mut memory: Box<InMemoryHost>,
+) -> Result<Box<InMemoryHost>, Failure> {
     let mut outbound = Outbound::new(BodyKind::Response, take_body(&mut memory.response));
-    let mut body = BytesMut::new();
+    let (mut body, mut charge) = (BytesMut::new(), Charge::default());
     while let Some(frame) = poll_fn(|cx| outbound.poll_frame(cx)).await {
         if let Frame::Data(bytes) = frame.map_err(Failure::Streamed)? {
             body.extend_from_slice(&bytes);
+            if memory::is_limited() {
+                charge.set(filter, body.len()).map_err(|none| Failure::Streamed(none.into()))?;
+            }
         }
         if body.len() > MAX_COMPLETE {
             let limit = MAX_COMPLETE >> 20;

@@ -1,6 +1,6 @@
 //! What a client gets, and what is logged, when a guest fails.
 
-use http_wasm_host::{BoxError, Error, Phase};
+use http_wasm_host::{BoxError, Error, NoBodyMemory, Phase};
 
 /// Why a guest's call failed.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub(crate) enum Failure {
     Panicked,
 }
 
-/// `retry-after` in seconds when too many calls are computing.
-const BUSY_SECONDS: u64 = 1;
+/// `retry-after` in seconds when too many calls are computing, or there is no memory for bodies.
+pub(crate) const RETRY_SECONDS: u64 = 1;
 
 impl Failure {
     /// The status of the response.
@@ -25,6 +25,7 @@ impl Failure {
             Self::Guest(error) => error.response().gateway_status.as_u16(),
             Self::Streamed(error) => match error.downcast_ref::<Error>() {
                 Some(error) => error.response().gateway_status.as_u16(),
+                None if error.is::<NoBodyMemory>() => 503,
                 None => 500,
             },
             Self::Busy => 503,
@@ -36,8 +37,9 @@ impl Failure {
     pub(crate) fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Guest(error) => error.response().retry_after,
-            Self::Busy => Some(BUSY_SECONDS),
-            Self::Streamed(_) | Self::Panicked => None,
+            Self::Busy => Some(RETRY_SECONDS),
+            Self::Streamed(error) => error.is::<NoBodyMemory>().then_some(RETRY_SECONDS),
+            Self::Panicked => None,
         }
     }
 

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_wasm_host::{BodyKind, Fields};
 
 use crate::ffi::{Attribute, BodyPart, Buf, Callbacks, FilterPtr, Header, Map, NotSend, callbacks};
+use crate::memory::StreamMemory;
 use crate::names;
 use crate::wake::Scheduler;
 use crate::watermarks::{Pace, Watermarks};
@@ -20,6 +21,7 @@ use crate::watermarks::{Pace, Watermarks};
 pub(crate) struct Filter {
     ptr: Cell<FilterPtr>,
     pub(crate) watermarks: Watermarks,
+    pub(crate) memory: StreamMemory,
     _bound: NotSend,
 }
 
@@ -31,7 +33,12 @@ impl Filter {
     /// `ptr` must be the one passed to `http_filter_new`, and [`end`](Self::end) must be called when the filter is
     /// destroyed.
     pub(crate) unsafe fn new(ptr: FilterPtr) -> Self {
-        Self { ptr: Cell::new(ptr), watermarks: Watermarks::default(), _bound: NotSend::MARK }
+        Self {
+            ptr: Cell::new(ptr),
+            watermarks: Watermarks::default(),
+            memory: StreamMemory::default(),
+            _bound: NotSend::MARK,
+        }
     }
 
     /// Marks the stream as destroyed.

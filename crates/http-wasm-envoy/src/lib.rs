@@ -17,6 +17,7 @@ mod inventory;
 mod link;
 mod live;
 mod log;
+mod memory;
 mod names;
 mod outbound;
 mod placement;

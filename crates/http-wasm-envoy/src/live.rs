@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http_wasm_host::{
-    BodyKind, BodyState, BoxError, Detach, Detachable, Frame, HeaderChange, InMemoryHead, InMemoryHost,
-    LocalHost, Message, Outgoing, Refused, RequestChange,
+    BodyAccount, BodyKind, BodyState, BoxError, Detach, Detachable, Frame, HeaderChange, InMemoryHead,
+    InMemoryHost, LocalHost, Message, Outgoing, Refused, RequestChange,
 };
 
 use crate::ffi::{Attribute, Map};
@@ -288,6 +288,14 @@ impl LocalHost for Live {
 
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {
         self.memory.body_remaining(message)
+    }
+
+    fn body_account(
+        &mut self,
+        _: BodyKind,
+        open: impl FnOnce() -> Option<BodyAccount>,
+    ) -> Option<BodyAccount> {
+        self.link.filter.memory.account(open).cloned()
     }
 
     fn set_body(&mut self, message: BodyKind, body: Outgoing) {

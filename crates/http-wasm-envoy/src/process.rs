@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::available_parallelism;
 
 use http_wasm_gateway::{PreparedGuest, config};
-use http_wasm_host::{Engine, Guest, LoadError};
+use http_wasm_host::{BodyAccount, Engine, Guest, LoadError};
 
 use crate::compute::Threads;
 use crate::ffi::{Callbacks, callbacks};
@@ -17,6 +17,8 @@ use crate::stacks::Stacks;
 pub(crate) struct Process {
     pub(crate) threads: Threads,
     engine: Engine,
+    /// Whether the memory for bodies has a limit.
+    pub(crate) limits_bodies: bool,
     /// The loaded guests by module and settings. A guest lives as long as a configuration uses it.
     guests: Mutex<HashMap<Loaded, Weak<SharedGuest>>>,
     /// The directories in which configurations may name files.
@@ -102,7 +104,8 @@ impl Process {
         if let Some(bytes) = number(GUEST_MEMORY)? {
             engine = engine.memory_budget(bytes);
         }
-        if let Some(bytes) = number(BODY_MEMORY)? {
+        let body_memory = number(BODY_MEMORY)?;
+        if let Some(bytes) = body_memory {
             engine = engine.body_memory_budget(bytes);
         }
         if let Some(directory) = variable(CODE_CACHE) {
@@ -112,7 +115,7 @@ impl Process {
         // A directory that doesn't exist is ignored.
         let allowed = std::env::split_paths(&allowed).filter_map(|path| path.canonicalize().ok()).collect();
         let engine = engine.build().map_err(|error| error.to_string())?;
-        Ok(Self { threads, engine, guests: Mutex::default(), allowed })
+        Ok(Self { threads, engine, limits_bodies: body_memory.is_some(), guests: Mutex::default(), allowed })
     }
 
     /// Whether a configuration may name this file or directory.
@@ -146,6 +149,11 @@ impl Process {
     /// The bytes of memory of all instances, including those of guests that are no longer used.
     pub(crate) fn guest_memory(&self) -> usize {
         self.engine.memory_in_use()
+    }
+
+    /// Opens a stream's account in the memory for bodies, if that is limited.
+    pub(crate) fn open_account(&self) -> Option<BodyAccount> {
+        self.engine.body_budget().open()
     }
 
     /// Returns the guest, and loads it unless another configuration already uses it.

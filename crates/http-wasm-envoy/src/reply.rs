@@ -1,6 +1,6 @@
 //! Responses that don't come from the upstream.
 
-use http_wasm_host::{Fields, InMemoryHost};
+use http_wasm_host::{BoxError, Fields, InMemoryHost, NoBodyMemory};
 
 use crate::failure::{self, Failure};
 use crate::filter::Filter;
@@ -17,6 +17,16 @@ impl Reply {
     /// The response to a request whose filter failed.
     pub(crate) fn failed() -> Self {
         Self { status: 500, headers: Fields::new(), body: Vec::new(), details: "http_wasm_failed" }
+    }
+
+    /// The response to a request that can't be sent, or whose response can't.
+    pub(crate) fn of_error(error: &BoxError) -> Self {
+        let mut reply = Self::failed();
+        if error.is::<NoBodyMemory>() {
+            reply.status = 503;
+            reply.headers.set(b"retry-after", failure::RETRY_SECONDS.to_string().as_bytes());
+        }
+        reply
     }
 
     pub(crate) fn of_guest(mut response: Box<InMemoryHost>) -> Self {

@@ -315,7 +315,18 @@ impl Stream {
         if at != Hook::Scheduled {
             self.direction(kind).borrow_mut().is_held = !continues;
         }
+        self.charge(kind);
         !self.send_reply() && continues
+    }
+
+    /// Charges for what is held of a message. If there is no memory for it, aborts the message.
+    fn charge(&self, kind: BodyKind) {
+        let charged = self.direction(kind).borrow_mut().charge(self.filter(), &self.waker);
+        if let Err(error) = charged
+            && self.reply.borrow().is_none()
+        {
+            self.break_off(kind, &error.into());
+        }
     }
 
     /// Sends the response that replaces the upstream's, if any.

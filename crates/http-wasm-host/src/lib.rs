@@ -54,7 +54,9 @@ pub use self::load::builder::GuestBuilder;
 pub use self::load::inspect::{ImportUse, Inspection, Producer};
 pub use self::load::snapshot::Snapshot;
 pub use self::log::TARGET as LOG_TARGET;
-pub use self::message::body_budget::{BodyAccount, BodyBudget, BodyMemory, HeldBytes, NoBodyMemory};
+pub use self::message::body_budget::{
+    BodyAccount, BodyBudget, BodyMemory, HeldBytes, NoBodyMemory, Reservation as BodyReservation,
+};
 pub use self::message::{
     Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Recode, Rest, Streamed, Trailers,
 };

@@ -10,6 +10,7 @@ use http_wasm_host::{BodyKind, BoxError, Feed, Frame};
 
 use super::{Direction, Hook, MAX_HELD, Stage};
 use crate::filter::Filter;
+use crate::memory;
 use crate::sending::WRITES_AT_ONCE;
 use crate::wake::StreamWaker;
 
@@ -159,14 +160,18 @@ impl Direction {
 
     /// Takes the available part of the guests' body. A guest that is still writing it runs during this call.
     pub(super) fn pull(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> Result<(), BoxError> {
+        if !matches!(self.stage, Stage::Sending(_)) {
+            return Ok(());
+        }
         let mut held = self.held();
-        let Stage::Sending(body) = &mut self.stage else { return Ok(()) };
+        let is_limited = memory::is_limited();
         let wakes = waker.waker();
         let mut cx = Context::from_waker(&wakes);
         let began = self.streams.then(Instant::now);
         let receives = self.kind == BodyKind::Response;
         self.is_idle = false;
         while !self.discards {
+            let Stage::Sending(body) = &mut self.stage else { return Ok(()) };
             // The hook for the low watermark continues, or the one that sends these bytes.
             if self.streams && !self.ended && (receives && filter.watermarks.is_full() || held >= MAX_HELD) {
                 return Ok(());
@@ -184,6 +189,9 @@ impl Direction {
                 Poll::Ready(Some(Ok(Frame::Data(bytes)))) => {
                     held += bytes.len();
                     self.out.push(bytes);
+                    if is_limited {
+                        self.charge_with(filter, held)?;
+                    }
                 }
                 Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => self.wanted = Some(fields),
             }

@@ -1,6 +1,6 @@
 //! Messages that are sent while guests write them, and those that can't be sent completely.
 
-use http_wasm_host::{BodyKind, BoxError};
+use http_wasm_host::{BodyKind, BoxError, NoBodyMemory};
 
 use super::Stream;
 use crate::direction::{Hook, SendResult, Stage, TooMuch};
@@ -16,6 +16,7 @@ impl Stream {
             SendResult::Nothing
         });
         self.check_writers(kind, Hook::Scheduled);
+        self.charge(kind);
         if self.send_reply() {
             return;
         }
@@ -42,8 +43,8 @@ impl Stream {
             self.stop_request();
             // If all guests have passed the request on, nothing else would respond: the upstream never gets all of it.
             let is_passed_on = self.request_task.borrow().is_none() && self.reply.borrow().is_none();
-            if is_passed_on || error.is::<TooMuch>() {
-                self.reply.replace(Some(Reply::failed()));
+            if is_passed_on || error.is::<TooMuch>() || error.is::<NoBodyMemory>() {
+                self.reply.replace(Some(Reply::of_error(error)));
             }
             return;
         }
@@ -52,7 +53,7 @@ impl Stream {
             (direction.is_held, direction.has_begun())
         };
         if is_held && !has_begun {
-            self.reply.replace(Some(Reply::failed()));
+            self.reply.replace(Some(Reply::of_error(error)));
             return;
         }
         let stage = std::mem::replace(&mut self.direction(kind).borrow_mut().stage, Stage::Discarded);

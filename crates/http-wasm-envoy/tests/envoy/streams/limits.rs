@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::{STREAM, buffered, flipped, flips, open, program, with_versions};
-use crate::support::{Envoy, Http2Upstream, LiveUpstream, Outgoing, Receiver, Settings, Upstream, Wat};
+use super::{STREAM, buffered, flipped, flips, open, open_flipped, program, with_versions};
+use crate::support::{Envoy, Http2Upstream, Live, LiveUpstream, Outgoing, Receiver, Settings, Upstream, Wat};
 
 /// The resident memory of a process in bytes.
 pub(super) fn resident(pid: u32) -> u64 {
@@ -95,6 +95,62 @@ fn what_a_guest_writes_after_the_end_of_the_original_is_held_up_to_16_mib() {
     let response = envoy.get("/much");
     assert!(response.status() == 500 || response.is_cut, "{} {}", response.status(), response.body.len());
     envoy.assert_alive();
+}
+
+/// Runs `request` while bytes continue to pass through an older message, so that this one isn't evicted.
+pub(super) async fn beside<T>(from: &mut Live, to: &mut Receiver, request: impl Future<Output = T>) -> T {
+    let mut request = std::pin::pin!(request);
+    loop {
+        tokio::select! {
+            result = &mut request => return result,
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+        }
+        let piece = vec![b'x'; 16 << 10];
+        from.send(&piece).await;
+        assert!(to.read(piece.len()).await == flipped(&piece));
+    }
+}
+
+#[test]
+fn what_is_held_of_responses_counts_towards_the_memory_for_bodies() {
+    let Some(program) = program() else { return };
+    let runtime = Runtime::new().unwrap();
+    for http2 in [false, true] {
+        let mut upstream = LiveUpstream::start(&runtime, http2);
+        let mut settings = Settings::new(upstream.addr)
+            .route("/fits", &writes_at_end(20), STREAM)
+            .route("/much", &writes_at_end(100), STREAM)
+            .route("/", &flips(""), STREAM);
+        settings.http2_upstream = http2;
+        settings.env.push(("HTTP_WASM_BODY_MEMORY", "4 MiB".into()));
+        let mut envoy = settings.start(&program);
+        runtime.block_on(async {
+            // The oldest request always gets what it asks for.
+            let (mut live, mut client) = open_flipped(&envoy, &mut upstream, http2).await;
+            let refused = async {
+                let asks = Receiver::get_path(envoy.addr, "/much", http2);
+                let (mut original, mut refused) = tokio::join!(upstream.respond(&[]), asks);
+                original.end(&[]).await;
+                refused.rest().await
+            };
+            let error = beside(&mut live, &mut client, refused).await.unwrap_err();
+            assert!(error.contains("503"), "{error}");
+            // Each of them has its memory for itself.
+            for _ in 0..5 {
+                let fits = async {
+                    let asks = Receiver::get_path(envoy.addr, "/fits", http2);
+                    let (mut original, mut response) = tokio::join!(upstream.respond(&[]), asks);
+                    original.end(&[]).await;
+                    response.rest().await
+                };
+                let response = beside(&mut live, &mut client, fits).await;
+                assert!(response == Ok((vec![0; 20 << 16], Vec::new())), "{http2}");
+            }
+            live.end(&[]).await;
+            assert_eq!(client.rest().await, Ok((Vec::new(), Vec::new())));
+        });
+        envoy.assert_alive();
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::ledger::{BodyMemory, Evictable, Holder, Ledger, NoBodyMemory};
 
@@ -36,7 +36,7 @@ impl BodyBudget {
     }
 
     /// Opens an account for another request. Returns `None` if nothing is counted.
-    pub(crate) fn open(&self) -> Option<BodyAccount> {
+    pub fn open(&self) -> Option<BodyAccount> {
         let ledger = self.0.as_ref()?;
         Some(BodyAccount(Arc::new(Open { ledger: ledger.clone(), holder: ledger.holder() })))
     }
@@ -107,14 +107,31 @@ impl BodyAccount {
         if self.0.holder.is_evicted() { Err(NoBodyMemory) } else { Ok(()) }
     }
 
+    /// Reserves memory for bytes that a host itself holds for the request, before guests have read them or after guests
+    /// have written them.
+    ///
+    /// # Errors
+    /// If there is no room, or the request has been evicted.
+    pub fn hold(&self, bytes: usize) -> Result<Reservation, NoBodyMemory> {
+        self.reserve(bytes)
+    }
+
     /// The number of bytes that the request holds.
     pub(crate) fn held(&self) -> usize {
         self.0.holder.held()
     }
 
-    /// Records that bytes have arrived or been sent.
-    pub(crate) fn moved(&self, bytes: usize) {
+    /// Records that bytes have arrived or been sent. Requests for which this isn't done often enough are evicted first.
+    pub fn moved(&self, bytes: usize) {
         self.0.holder.moved(bytes, || self.0.ledger.now());
+    }
+
+    /// Wakes the task once when the request is evicted. A guest of the request that waits replaces it by its own task.
+    pub fn wake_on_eviction(&self, waker: &Waker) {
+        self.0.holder.wake_on_eviction(waker);
+        if self.check().is_err() {
+            waker.wake_by_ref();
+        }
     }
 
     /// Bytes on their way out, which are taken away when the request loses what it holds, whatever their owner does.
@@ -146,20 +163,41 @@ impl fmt::Debug for BodyAccount {
     }
 }
 
-/// Bytes of an account, released on drop. Empty if nothing is counted.
+/// Memory of a [`BodyAccount`], released on drop. Empty if nothing is counted.
 #[derive(Debug, Default)]
-pub(crate) struct Reservation {
+pub struct Reservation {
     account: Option<BodyAccount>,
     bytes: usize,
 }
 
 impl Reservation {
-    pub(crate) fn bytes(&self) -> usize {
+    /// The number of bytes.
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     pub(crate) fn account(&self) -> Option<&BodyAccount> {
         self.account.as_ref()
+    }
+
+    /// Changes the reservation to this number of bytes.
+    ///
+    /// # Errors
+    /// If there is no room for more bytes, or if the request has been evicted and `bytes` isn't 0. What isn't needed any
+    /// more is released in any case.
+    pub fn resize(&mut self, bytes: usize) -> Result<(), NoBodyMemory> {
+        let Some(account) = &self.account else { return Ok(()) };
+        match bytes.checked_sub(self.bytes) {
+            Some(more) if bytes > 0 => {
+                let more = account.reserve(more)?;
+                self.merge(more);
+                Ok(())
+            }
+            _ => {
+                self.release(self.bytes - bytes);
+                if bytes == 0 { Ok(()) } else { self.account.as_ref().map_or(Ok(()), BodyAccount::check) }
+            }
+        }
     }
 
     /// Splits off at most `bytes`.

@@ -9,7 +9,6 @@ mod ledger;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::budget::Reservation;
-pub use self::budget::{BodyAccount, BodyBudget, HeldBytes};
+pub use self::budget::{BodyAccount, BodyBudget, HeldBytes, Reservation};
 pub(crate) use self::ledger::Evictable;
 pub use self::ledger::{BodyMemory, NoBodyMemory};

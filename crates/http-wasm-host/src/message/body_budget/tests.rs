@@ -23,6 +23,16 @@ fn holder(budget: &BodyBudget, bytes: usize) -> (BodyAccount, Reservation) {
     (account, reserved)
 }
 
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 fn held(budget: &BodyBudget) -> usize {
     budget.memory().held
 }
@@ -42,6 +52,28 @@ fn a_reservation_counts_until_its_last_part_is_dropped() {
     assert_eq!((held(&budget), merged.bytes()), (MIB * 3 / 4, MIB * 3 / 4));
     drop(merged);
     assert_eq!(held(&budget), 0);
+}
+
+#[test]
+fn a_reservation_of_a_host_grows_and_shrinks_until_its_request_is_evicted() {
+    let budget = budget(8 * MIB);
+    let (older, _kept) = holder(&budget, MIB);
+    let younger = open(&budget);
+    let mut reserved = younger.hold(MIB).unwrap();
+    let mut resize = |bytes| (reserved.resize(bytes), held(&budget) - MIB, reserved.bytes());
+    assert_eq!(resize(3 * MIB), (Ok(()), 3 * MIB, 3 * MIB));
+    assert_eq!(resize(2 * MIB), (Ok(()), 2 * MIB, 2 * MIB));
+    assert_eq!(resize(7 * MIB), (Err(NoBodyMemory), 2 * MIB, 2 * MIB), "there is no room");
+    let woken = Arc::new(Wakes::default());
+    younger.wake_on_eviction(&woken.clone().into());
+    let large = older.hold(5 * MIB).unwrap();
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1, "it is evicted");
+    drop(large);
+    assert_eq!(resize(2 * MIB), (Err(NoBodyMemory), 2 * MIB, 2 * MIB));
+    assert_eq!(resize(MIB), (Err(NoBodyMemory), MIB, MIB), "what isn't needed is released");
+    assert_eq!(resize(0), (Ok(()), 0, 0));
+    younger.wake_on_eviction(&woken.clone().into());
+    assert_eq!(woken.0.load(Ordering::SeqCst), 2, "at once");
 }
 
 #[test]
@@ -131,13 +163,7 @@ fn reservations_exceed_the_budget_by_at_most_a_quarter_during_eviction() {
 
 #[test]
 fn a_waiting_request_is_woken_when_it_is_evicted() {
-    struct Count(AtomicUsize);
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-    let count = Arc::new(Count(AtomicUsize::new(0)));
+    let count = Arc::new(Wakes::default());
     let waker = Waker::from(count.clone());
     let budget = budget(8 * MIB);
     let (oldest, _bytes) = holder(&budget, MIB);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::super::flipped;
-use super::super::limits::resident;
+use super::super::limits::{beside, resident};
 use super::{COMPUTE, STREAM, capable, flips, open, with_versions};
 use crate::support::{LiveUpstream, Receiver, Settings, Upstream, Wat};
 
@@ -70,6 +70,53 @@ fn a_response_that_is_too_long_to_wait_fails_the_request() {
             sends.await.unwrap();
         });
     });
+}
+
+#[test]
+fn what_is_held_of_a_response_that_waits_counts_towards_the_memory_for_bodies() {
+    let Some(program) = capable() else { return };
+    let runtime = Runtime::new().unwrap();
+    for http2 in [false, true] {
+        let mut upstream = LiveUpstream::start(&runtime, http2);
+        let mut settings = Settings::new(upstream.addr).route("/", &flips(""), STREAM);
+        settings.http2_upstream = http2;
+        settings.env.push(("HTTP_WASM_BODY_MEMORY", "4 MiB".into()));
+        let mut envoy = settings.start(&program);
+        runtime.block_on(async {
+            // The oldest request always gets what it asks for.
+            let (mut older, mut response, mut asked) = open(&envoy, &mut upstream, http2).await;
+            for (mib, fits) in [(8, false), (1, true), (1, true)] {
+                let request = async {
+                    let (mut upload, mut response, asked) = open(&envoy, &mut upstream, http2).await;
+                    let (mut body, mut live) = asked.respond(&[]).await;
+                    let sends = tokio::spawn(async move {
+                        for at in 0..mib {
+                            live.send(&piece(at)).await;
+                        }
+                        live.send(b"end").await;
+                        live
+                    });
+                    if !fits {
+                        return response.rest().await.unwrap_err();
+                    }
+                    let mut live = sends.await.unwrap();
+                    upload.end(&[]).await;
+                    assert_eq!(body.rest().await, Ok((Vec::new(), Vec::new())));
+                    live.end(&[]).await;
+                    format!("{} bytes", response.rest().await.unwrap().0.len())
+                };
+                let outcome = beside(&mut older, &mut asked.body, request).await;
+                let expected = if fits { format!("{} bytes", (mib << 20) + 3) } else { "503".to_owned() };
+                assert!(outcome.contains(&expected), "{outcome}");
+            }
+            older.end(&[]).await;
+            assert_eq!(asked.body.rest().await, Ok((Vec::new(), Vec::new())));
+            let (_, mut live) = asked.respond(&[]).await;
+            live.end(&[]).await;
+            assert_eq!(response.rest().await, Ok((Vec::new(), Vec::new())));
+        });
+        envoy.assert_alive();
+    }
 }
 
 #[test]
