@@ -26,8 +26,6 @@ pub(crate) struct Interims {
     state: Mutex<State>,
     /// Whether there may be responses to write.
     queued: AtomicBool,
-    /// Whether part of an earlier response may not have been written yet.
-    unwritten: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -46,13 +44,9 @@ impl Interims {
         (state.open, state.count, state.bytes) = (true, 0, 0);
     }
 
-    /// Called when the response starts. Informational responses that weren't written before are dropped.
+    /// Called when the response is available. Those that were sent before go before it.
     pub(crate) fn close(&self) {
-        let mut state = self.state();
-        state.open = false;
-        if self.unwritten.load(Ordering::Acquire) {
-            state.queue.clear();
-        }
+        self.state().open = false;
     }
 
     /// Sends a response to the client, unless that is impossible or the client has been sent too many. Fields that
@@ -76,12 +70,6 @@ impl Interims {
         state.queue.push_back(response);
         self.queued.store(true, Ordering::Release);
         true
-    }
-
-    /// Records whether part of an earlier response may not have been written yet. Until it is, an informational
-    /// response would end up in the middle of it.
-    pub(crate) fn set_unwritten(&self, unwritten: bool) {
-        self.unwritten.store(unwritten, Ordering::Release);
     }
 
     /// Whether there may be responses to write.
@@ -165,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn no_interim_response_follows_the_final_one_or_interrupts_an_earlier_one() {
+    fn no_interim_response_follows_the_final_one() {
         let interims = Interims::default();
         interims.open();
         assert!(interims.send(StatusCode::EARLY_HINTS, link(1)));
@@ -176,10 +164,5 @@ mod tests {
             "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n",
             "it goes before the response"
         );
-        interims.set_unwritten(true);
-        interims.open();
-        assert!(interims.send(StatusCode::EARLY_HINTS, link(1)), "it waits");
-        interims.close();
-        assert_eq!(written(&interims), "");
     }
 }

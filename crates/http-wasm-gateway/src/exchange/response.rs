@@ -40,14 +40,7 @@ pub(crate) fn too_large() -> Response<BoxBody> {
 /// The response to a request that isn't handled any further. The rest of its body isn't read, so in HTTP/1.1 the
 /// connection can't be reused.
 pub(crate) fn refusal(status: StatusCode, version: Version) -> Response<BoxBody> {
-    let text = match status {
-        StatusCode::REQUEST_TIMEOUT => "the request took too long\n",
-        StatusCode::PAYLOAD_TOO_LARGE => TOO_LARGE,
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "too many header fields\n",
-        StatusCode::SERVICE_UNAVAILABLE => "too many connections\n",
-        _ => "bad request\n",
-    };
-    let mut response = plain_text(status, text);
+    let mut response = plain_text(status, refusal_text(status));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -55,4 +48,16 @@ pub(crate) fn refusal(status: StatusCode, version: Version) -> Response<BoxBody>
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// What the response to a rejected request says.
+pub(crate) fn refusal_text(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::REQUEST_TIMEOUT => "the request took too long\n",
+        StatusCode::PAYLOAD_TOO_LARGE => TOO_LARGE,
+        StatusCode::URI_TOO_LONG => "the request target is too long\n",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the header fields are too many or too large\n",
+        StatusCode::SERVICE_UNAVAILABLE => "too many connections\n",
+        _ => "bad request\n",
+    }
 }

@@ -119,19 +119,6 @@ impl Chunks {
         }
     }
 
-    /// Returns how much of `input` is well-formed, and whether malformed data follows. If the last line is incomplete,
-    /// it isn't included.
-    pub(crate) fn advance(&mut self, input: &[u8]) -> (usize, Result<(), ChunkFault>) {
-        let mut passed = 0;
-        loop {
-            match self.step(&input[passed..]) {
-                Ok(0) => return (passed, Ok(())),
-                Ok(more) => passed += more,
-                Err(reason) => return (passed, Err(reason)),
-            }
-        }
-    }
-
     /// Whether the body has ended.
     pub(crate) fn is_end(&self) -> bool {
         matches!(self.next, Next::End)

@@ -91,10 +91,6 @@ impl<'a> Field<'a> {
         }
         Ok(())
     }
-
-    pub(crate) fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name.as_bytes())
-    }
 }
 
 /// The lines of a complete head, without their ends and up to the empty one.
@@ -106,13 +102,6 @@ pub(crate) fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = &rest[end + 1..];
         Some(line)
     })
-}
-
-/// The first line of a complete head, and its fields.
-pub(crate) fn fields(head: &[u8]) -> (&[u8], impl Iterator<Item = Result<Field<'_>, &'static str>>) {
-    let mut lines = lines(head);
-    let first = lines.next().unwrap_or_default();
-    (first, lines.map(Field::parse))
 }
 
 /// Parses a number that consists only of digits.

@@ -1,12 +1,17 @@
 //! Strict parsing of HTTP/1.1 messages: where heads, chunks and bodies end.
 //!
-//! The listener uses it for requests (`listener::framing`), before hyper, which is more lenient than is safe when two
-//! parsers may disagree. The proxy uses it for responses ([`response`]), on its own connections.
+//! The listener uses it for requests (`listener::http1`), and the proxy for responses ([`response`]). Both write with a
+//! [`WriteBuffer`].
 
 mod chunked;
 mod field;
 mod head;
 pub(crate) mod response;
+mod switched;
+mod write_buffer;
 
 pub(crate) use self::chunked::{ChunkFault, ChunkPart, Chunks, Padding};
-pub(crate) use self::head::{HeadEnd, HeadScan, decimal, fields, is_token, lines};
+pub(crate) use self::field::{field, trimmed};
+pub(crate) use self::head::{HeadEnd, HeadScan, decimal, is_token, lines};
+pub(crate) use self::switched::Switched;
+pub(crate) use self::write_buffer::{Coding, WriteBuffer, WrongLength, write_field};

@@ -88,11 +88,6 @@ impl Activity {
         }
     }
 
-    /// Whether there is a request whose response hasn't been handed over completely.
-    pub(super) fn is_busy(&self) -> bool {
-        !self.state().requests.is_empty()
-    }
-
     /// The number of requests that are held by calls of guests that were abandoned, and that continue.
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)

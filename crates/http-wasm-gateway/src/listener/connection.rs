@@ -6,27 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::StatusCode;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::activity::{Activity, Expired, Timeouts};
-use super::flush::Flushes;
-use super::framing::{Framing, StartLine};
-use super::http2;
-use super::refused::unparsed;
 use super::request::Requests;
 use super::seldom::Seldom;
 use super::tls::{self, Tls};
 use super::trusted_proxies::TrustedProxies;
+use super::{http1, http2};
 use crate::body::BoxError;
 use crate::config::{ClientLimits, ListenHttp, Time};
-use crate::exchange::{Answer, Client, Inbound, Interims};
+use crate::exchange::{Answer, Client};
 
 /// The first line of HTTP/2's preface. No HTTP/1.1 request starts with it.
 const HTTP2_REQUEST_LINE: usize = b"PRI * HTTP/2.0\r\n".len();
@@ -40,9 +33,6 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The timeout of every step for a client that is rejected.
 const REFUSAL: Time = Time::seconds(5);
-
-/// The number of header fields that hyper accepts by default.
-const HYPER_MAX_HEADERS: usize = 100;
 
 /// What all connections of a listener share.
 #[derive(Debug)]
@@ -135,46 +125,28 @@ impl<A: Answer> Connections<A> {
             () = drain_grace(&mut closing) => return Ok(()),
         };
         let activity = Activity::new(accepted);
-        let flushes = Arc::<Flushes>::default();
-        let mut requests = Requests {
+        let requests = Requests {
             answer: self.answer,
             client,
             client_address: client.address_value(),
             limits: self.limits.clone(),
             trusted_proxies: self.trusted_proxies,
             activity: activity.clone(),
-            upgrade: None,
-            flushes: flushes.clone(),
+            flushes: Arc::default(),
             closing: self.closing,
             abort: self.abort,
             refuse: self.refuse,
         };
-        let mut lifetime = Lifetime { activity: activity.clone(), limits: &self.limits, start_line: None };
         if http2 {
+            let lifetime = Lifetime { activity, limits: &self.limits, head_times_out: || false };
             let connection = pin!(http2::Connection::new(io, read, permit, Arc::new(requests)));
             let closing = closing.wait_for(|&closing| closing);
             return lifetime.run(connection, http2::Connection::graceful_shutdown, closing).await;
         }
-        let interims = Arc::<Interims>::default();
-        let framing = Framing::new(io, read, activity, flushes, interims.clone(), &self.limits, permit);
-        requests.upgrade = Some(framing.upgrade());
-        let start_line = framing.start_line();
-        let requests = Arc::new(requests);
-        let answer = requests.answer.clone();
-        let service = service_fn(move |request| requests.clone().respond(request, interims.clone()));
-        let connection = http1_builder(&self.limits).serve_connection(TokioIo::new(framing), service);
-        let connection = pin!(connection.with_upgrades());
-        let shut_down = http1::UpgradeableConnection::graceful_shutdown;
-        lifetime.start_line = Some(start_line.clone());
-        let result = lifetime.run(connection, shut_down, drain_grace(&mut closing)).await;
-        let refused = match start_line.has_timed_out() {
-            true => Some(StatusCode::REQUEST_TIMEOUT),
-            false => result.as_ref().err().and_then(|error| status_from_hyper(&**error)),
-        };
-        if let Some(status) = refused {
-            answer.refused(Inbound::new(unparsed(&start_line.get()), client), status);
-        }
-        result
+        let signals = http1::Signals::default();
+        let lifetime = Lifetime { activity, limits: &self.limits, head_times_out: || signals.time_out() };
+        let connection = pin!(http1::serve(io, read, permit, requests, &signals));
+        lifetime.run(connection, |_| signals.close(), drain_grace(&mut closing)).await
     }
 
     /// Whether the client uses HTTP/2. What is read to find out is left in `read`.
@@ -211,36 +183,24 @@ async fn drain_grace(closing: &mut watch::Receiver<bool>) {
     tokio::time::sleep(DRAIN_GRACE).await;
 }
 
-/// hyper's response to a head that it couldn't parse.
-fn status_from_hyper(error: &(dyn std::error::Error + 'static)) -> Option<StatusCode> {
-    let error = error.downcast_ref::<hyper::Error>().filter(|error| error.is_parse())?;
-    Some(match error.is_parse_too_large() {
-        // hyper offers no other way to find out.
-        true if error.to_string().contains("URI too long") => StatusCode::URI_TOO_LONG,
-        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        false => StatusCode::BAD_REQUEST,
-    })
-}
-
 /// What determines the lifetime of a connection.
-struct Lifetime<'a> {
+struct Lifetime<'a, T> {
     activity: Arc<Activity>,
     limits: &'a ClientLimits,
-    /// The start line of the last HTTP/1.1 request.
-    start_line: Option<Arc<StartLine>>,
+    /// Called when a head takes too long. Returns whether the connection responds to it, once it is told to shut down.
+    head_times_out: T,
 }
 
-impl Lifetime<'_> {
+impl<T: FnOnce() -> bool> Lifetime<'_, T> {
     /// Runs a connection until it ends or times out, or was told to `shut_down` after `closing`.
-    async fn run<C, E>(
+    async fn run<C>(
         self,
         mut connection: Pin<&mut C>,
-        shut_down: fn(Pin<&mut C>),
+        shut_down: impl FnOnce(Pin<&mut C>),
         closing: impl Future,
     ) -> Result<(), BoxError>
     where
-        C: Future<Output = Result<(), E>>,
-        E: Into<BoxError>,
+        C: Future<Output = Result<(), BoxError>>,
     {
         let response = self.limits.body_timeout.0;
         let timeouts =
@@ -253,13 +213,13 @@ impl Lifetime<'_> {
         });
         let expired = tokio::select! {
             biased;
-            result = connection.as_mut() => return result.map_err(Into::into),
+            result = connection.as_mut() => return result,
             expired = Seldom::new(interrupted) => expired,
         };
         match expired {
             None | Some(Expired::Idle) => {}
             // A request that has started to arrive gets 408.
-            Some(Expired::Head) if self.start_line.is_some_and(|line| line.times_out()) => {}
+            Some(Expired::Head) if (self.head_times_out)() => {}
             Some(Expired::Head) => return Err("timed out waiting for a request".into()),
             Some(Expired::Response) => return Err("the client doesn't read its response".into()),
             Some(Expired::Upload) => return Err("the rest of a request body isn't read".into()),
@@ -267,28 +227,10 @@ impl Lifetime<'_> {
         shut_down(connection.as_mut());
         self.activity.restart();
         tokio::select! {
-            result = connection => result.map_err(Into::into),
+            result = connection => result,
             _ = self.activity.expired(Timeouts { head: SHUTDOWN_TIMEOUT, idle: SHUTDOWN_TIMEOUT, response }) => {
                 Err("timed out during graceful shutdown".into())
             }
         }
     }
-}
-
-fn http1_builder(limits: &ClientLimits) -> http1::Builder {
-    let max = limits.max_header_size.bytes();
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        // Heads arrive complete, since the framing layer limits how long they take.
-        .header_read_timeout(None)
-        .max_header_size(max)
-        // hyper doesn't support less than 8 KiB.
-        .max_buf_size(max.max(8 * 1024));
-    let max_headers = limits.max_headers.get() as usize;
-    // If this is set, even to the default, hyper initialises that many fields for each head.
-    if max_headers != HYPER_MAX_HEADERS {
-        builder.max_headers(max_headers);
-    }
-    builder
 }

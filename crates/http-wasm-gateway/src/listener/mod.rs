@@ -8,7 +8,7 @@ mod connection;
 mod date;
 mod flush;
 mod forwarded;
-mod framing;
+mod http1;
 mod http2;
 mod inherited;
 mod linger;

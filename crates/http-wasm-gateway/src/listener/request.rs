@@ -1,19 +1,17 @@
 //! Passes a request from the connection to its handler, and the response back.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::activity::{Activity, InFlight};
 use super::body::{IncomingBody, TransferTimeout};
 use super::flush::Flushes;
-use super::framing::Upgrade;
 use super::outgoing::{self, Outgoing};
 use super::trusted_proxies::TrustedProxies;
 use super::upload::{Persistence, Upload};
@@ -23,6 +21,7 @@ use crate::config::ClientLimits;
 use crate::connection_options::remove_nominated;
 use crate::exchange::{
     Abandoned, AbandonedCalls, Answer, Client, ClientSide, Dropped, Inbound, Interims, Refused, Share,
+    Upgraded,
 };
 use crate::framing::RequestInfo;
 use crate::known_fields::KnownFields;
@@ -37,8 +36,6 @@ pub(super) struct Requests<A> {
     pub(super) limits: Arc<ClientLimits>,
     pub(super) trusted_proxies: Arc<TrustedProxies>,
     pub(super) activity: Arc<Activity>,
-    /// Receives the outcome of upgrade requests.
-    pub(super) upgrade: Option<Arc<Upgrade>>,
     pub(super) flushes: Arc<Flushes>,
     /// Whether the server is about to stop.
     pub(super) closing: watch::Receiver<bool>,
@@ -49,35 +46,22 @@ pub(super) struct Requests<A> {
 }
 
 impl<A: Answer> Requests<A> {
-    /// The response to a request, which is in flight from now on: hyper may check whether the connection has ended
-    /// before it polls this for the first time.
-    pub(super) fn respond<B>(
-        self: Arc<Self>,
+    /// The response to a request. If the request is for an upgrade, its connection is in `upgraded` once it has switched
+    /// to another protocol.
+    pub(super) async fn respond<B>(
+        &self,
         request: Request<B>,
         interims: Arc<Interims>,
-    ) -> impl Future<Output = Result<Response<Sending<B>>, Infallible>> + Send
+        upgraded: Option<oneshot::Receiver<Upgraded>>,
+    ) -> Response<Sending<B>>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         let in_flight = self.activity.request();
-        self.respond_in_flight(request, interims, in_flight)
-    }
-
-    async fn respond_in_flight<B>(
-        self: Arc<Self>,
-        request: Request<B>,
-        interims: Arc<Interims>,
-        in_flight: InFlight,
-    ) -> Result<Response<Sending<B>>, Infallible>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
         let known = KnownFields::of(request.headers());
         let info = RequestInfo::of(&request, known);
         let version = info.version;
-        let may_switch = info.method == Method::CONNECT || known.has(KnownFields::UPGRADE);
         let checked = match self.refuse {
             true => Err(check::OVERLOADED),
             false => check::request(&request, known, &self.limits)
@@ -90,8 +74,9 @@ impl<A: Answer> Requests<A> {
                 (self.refused(request, refusal.status), None)
             }
         };
-        if may_switch {
-            inbound.tunnel = Some(ClientSide::new(&self.limits, self.closing.clone(), self.abort.clone()));
+        if let Some(upgraded) = upgraded {
+            let (closing, abort) = (self.closing.clone(), self.abort.clone());
+            inbound.tunnel = Some(ClientSide::new(&self.limits, upgraded, closing, abort));
         }
         if version > Version::HTTP_10 {
             interims.open();
@@ -111,9 +96,6 @@ impl<A: Answer> Requests<A> {
         drop(inbound);
         let status = response.status();
         let known = KnownFields::of(response.headers());
-        if let Some(upgrade) = self.upgrade.as_ref().filter(|_| may_switch) {
-            upgrade.answered(&info.method, status);
-        }
         if version < Version::HTTP_2 && status != StatusCode::SWITCHING_PROTOCOLS {
             upload = self.announce(&mut response, known, upload).await;
         }
@@ -127,7 +109,7 @@ impl<A: Answer> Requests<A> {
             .then(|| TransferTimeout::new(stalled, self.limits.min_response_rate.map(|rate| rate.0)));
         let calls = abandoned.stream_calls().cloned();
         let hook = SendingHook { in_flight: Some(in_flight), calls, transfer, given: 0, upload, stalled };
-        Ok(response.map(|body| Hooked { body, hook }))
+        response.map(|body| Hooked { body, hook })
     }
 
     /// Announces the end of the connection in an HTTP/1.1 response, if the connection ends with it. Otherwise, a

@@ -45,7 +45,7 @@ pub(super) async fn serve<A: Answer>(
     let limits = requests.limits.clone();
     let response = {
         let interims = Arc::new(Interims::default());
-        let mut answer = pin!(requests.respond(request, interims.clone()));
+        let mut answer = pin!(requests.respond(request, interims.clone(), None));
         let mut proceed = proceed;
         poll_fn(|cx| {
             let answered = answer.as_mut().poll(cx);
@@ -69,7 +69,7 @@ pub(super) async fn serve<A: Answer>(
         })
         .await
     };
-    let Some(Ok(response)) = response else { return };
+    let Some(response) = response else { return };
     let (mut head, mut sending) = response.into_parts();
     for name in &CONNECTION_FIELDS {
         head.headers.remove(name);

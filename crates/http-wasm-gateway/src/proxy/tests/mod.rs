@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -72,14 +72,13 @@ async fn an_https_upstream_without_http_2_gets_http_1_and_the_same_host() {
 #[tokio::test]
 async fn an_upgrade_is_sent_over_http_1_even_if_the_upstream_prefers_http_2() {
     let (proxy, _) = proxy_to_echo_over_tls(&["h2", "http/1.1"]).await;
-    let client = hyper::upgrade::on(Request::new(()));
     let mut inbound = request("GET", empty());
     let request = &mut inbound.request;
     request.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
     request.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
-    request.extensions_mut().insert(client);
     let (_stop, closing) = watch::channel(false);
-    inbound.tunnel = Some(ClientSide::new(&ClientLimits::default(), closing.clone(), closing));
+    let (_upgrade, upgraded) = oneshot::channel();
+    inbound.tunnel = Some(ClientSide::new(&ClientLimits::default(), upgraded, closing.clone(), closing));
     let received = received(&proxy, inbound).await;
     assert_eq!(received["version"], "HTTP/1.1");
     assert!(received["headers"].as_array().unwrap().contains(&json!(["upgrade", "websocket"])), "{received}");

@@ -2,9 +2,7 @@
 
 mod relay;
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use tokio::sync::oneshot;
 
 use self::relay::{Relayed, relay};
@@ -14,13 +12,12 @@ use super::response::respond_with;
 use super::server::Lease;
 use crate::body::{BoxBody, BoxError, empty};
 use crate::connection_options::has_connection_option;
-use crate::exchange::{ClientSide, Finish, Inbound};
+use crate::exchange::{ClientSide, Finish, Inbound, Upgraded};
 use crate::known_fields::KnownFields;
 
 /// A client's request to switch to another protocol.
 pub(super) struct UpgradeRequest {
     protocols: Vec<HeaderValue>,
-    client: OnUpgrade,
     side: Box<ClientSide>,
     granted: oneshot::Receiver<Finish>,
 }
@@ -32,20 +29,18 @@ pub(super) struct UpgradeRequest {
 pub(super) fn upgrade_request(inbound: &mut Inbound) -> Option<UpgradeRequest> {
     // Only a request with `Upgrade` has what a tunnel needs.
     inbound.tunnel.as_ref()?;
-    let request: &mut Request<BoxBody> = &mut inbound.request;
-    let headers = request.headers();
-    if request.version() != Version::HTTP_11 || !has_connection_option(headers, "upgrade") {
+    let headers = inbound.request.headers();
+    if inbound.request.version() != Version::HTTP_11 || !has_connection_option(headers, "upgrade") {
         return None;
     }
     let protocols: Vec<HeaderValue> = headers.get_all(header::UPGRADE).iter().cloned().collect();
     if protocols.is_empty() || protocols.iter().any(is_http) {
         return None;
     }
-    let client = request.extensions_mut().remove::<OnUpgrade>()?;
     let side = inbound.tunnel.take()?;
     let (grant, granted) = oneshot::channel();
     inbound.granted = Some(grant);
-    Some(UpgradeRequest { protocols, client, side, granted })
+    Some(UpgradeRequest { protocols, side, granted })
 }
 
 fn is_http(protocols: &HeaderValue) -> bool {
@@ -82,18 +77,17 @@ impl UpgradeRequest {
     }
 
     async fn join(self, upstream: Tunnel, lease: Lease) -> Result<relay::End, BoxError> {
-        let ClientSide { limits, closing, abort } = *self.side;
-        let client = self.client.await?;
+        let ClientSide { limits, upgraded, closing, abort } = *self.side;
+        let Upgraded { io, permit } = upgraded.await?;
         // If the request is observed, this is available before the client's connection is handed over.
         let finish = self.granted.await.ok();
         let open = lease.tunnel();
-        let Relayed { from_client, to_client, end } =
-            relay(TokioIo::new(client), upstream, limits, abort).await;
+        let Relayed { from_client, to_client, end } = relay(io, upstream, limits, abort).await;
         drop(open);
         if let Some(mut finish) = finish {
             finish.carried(from_client, to_client);
         }
-        drop((lease, closing));
+        drop((lease, permit, closing));
         Ok(end)
     }
 }

@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Frame;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
+use super::Tunnel;
 use super::output::{Output, OutputError};
-use super::tunnel::Tunnel;
 use crate::body::BoxError;
 use crate::http1::response::{Part, ResponseError, ResponseLimits, ResponseReader};
 use crate::proxy::connect::Io;

@@ -3,8 +3,9 @@
 mod connection;
 mod idle;
 mod output;
-mod tunnel;
 
 pub(in crate::proxy::pool) use self::connection::{Connection, Failure, Idle, open};
 pub(in crate::proxy::pool) use self::idle::{CHECK_INTERVAL, IdleConnections};
-pub(in crate::proxy) use self::tunnel::Tunnel;
+
+/// A connection to an upstream after a switch to another protocol.
+pub(in crate::proxy) type Tunnel = crate::http1::Switched<crate::proxy::connect::Io>;

@@ -7,28 +7,26 @@ use std::task::{Context, Poll};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::connect::Io;
-
 /// A connection after a switch, starting with the first byte of the other protocol.
-pub(in crate::proxy) struct Tunnel {
-    io: Io,
+pub(crate) struct Switched<S> {
+    io: S,
     /// Data of that protocol that has already been received.
     early: Bytes,
 }
 
-impl Tunnel {
-    pub(super) fn new(io: Io, early: Bytes) -> Self {
+impl<S> Switched<S> {
+    pub(crate) fn new(io: S, early: Bytes) -> Self {
         Self { io, early }
     }
 }
 
-impl std::fmt::Debug for Tunnel {
+impl<S> std::fmt::Debug for Switched<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tunnel").field("early", &self.early.len()).finish_non_exhaustive()
+        f.debug_struct("Switched").field("early", &self.early.len()).finish_non_exhaustive()
     }
 }
 
-impl AsyncRead for Tunnel {
+impl<S: AsyncRead + Unpin> AsyncRead for Switched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -44,7 +42,7 @@ impl AsyncRead for Tunnel {
     }
 }
 
-impl AsyncWrite for Tunnel {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Switched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
