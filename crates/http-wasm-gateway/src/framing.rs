@@ -95,7 +95,7 @@ impl Framing {
         {
             return without(Length::None);
         }
-        // hyper adds a length of 0 where HTTP/1.1 needs one.
+        // In HTTP/1.1, the length is declared where one is needed.
         let empty = match known.has(KnownFields::CONTENT_LENGTH) {
             true => without(Length::Exact(0)),
             false => without(Length::None),
@@ -158,8 +158,7 @@ impl Framing {
         }
     }
 
-    /// The same for a request to an upstream. hyper would omit the body of a GET whose length isn't known, and trailers
-    /// after a body with a length, unless it is told to send chunks.
+    /// The same for a request to an upstream. In HTTP/1.1, a body whose length isn't known, or with trailers, is chunked.
     pub(crate) fn write_request(self, headers: &mut HeaderMap, known: KnownFields) {
         self.write(headers, known);
         let announced = known.has(KnownFields::TRAILER) && headers.contains_key(header::TRAILER);
@@ -208,7 +207,9 @@ pub(crate) fn received<B: Body>(
     if !known.has(KnownFields::CONTENT_LENGTH) {
         return Ok(());
     }
-    if only_length(response.headers()).is_none()
+    // In HTTP/1.1, the reader has done this.
+    if response.version() >= Version::HTTP_2
+        && only_length(response.headers()).is_none()
         && let Some(length) = content_length(response.headers())?
     {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -376,6 +377,7 @@ mod tests {
             (&[], Ok(None)),
         ] {
             let mut response = http::Response::new(sized("ab"));
+            *response.version_mut() = Version::HTTP_2;
             for value in values {
                 response.headers_mut().append("content-length", HeaderValue::from_static(value));
             }
@@ -389,6 +391,7 @@ mod tests {
         }
         for values in [&["2", "3"][..], &["2, 3"], &[""], &["x"], &["2,"], &["+2"]] {
             let mut response = http::Response::new(sized("ab"));
+            *response.version_mut() = Version::HTTP_2;
             for value in values {
                 response.headers_mut().append("content-length", HeaderValue::from_static(value));
             }

@@ -5,7 +5,6 @@ use http::HeaderMap;
 use memchr::memchr;
 
 use super::field::field;
-use super::head::Field;
 
 /// The longest chunk-size line. It may contain extensions, which are ignored.
 const MAX_SIZE_LINE: usize = 256;
@@ -160,7 +159,6 @@ impl Chunks {
                 if line.is_empty() {
                     self.next = Next::End;
                 } else {
-                    Field::parse(line)?.check()?;
                     if bytes > left {
                         return Err(too_large);
                     }

@@ -1,13 +1,17 @@
 //! Finds the end of a head, and its lines.
 
+use std::sync::LazyLock;
+
 use memchr::memchr;
+use memchr::memmem::Finder;
+
+/// The end of the last line of a head, and the empty line after it.
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 /// A search for the end of a head, which resumes where it stopped.
 #[derive(Debug, Default)]
 pub(crate) struct HeadScan {
-    /// The start of the current line.
-    line: usize,
-    /// There is no line feed before this offset, except those of complete lines.
+    /// The end doesn't start before this offset, and lines before it have been checked.
     searched: usize,
 }
 
@@ -23,84 +27,41 @@ pub(crate) enum HeadEnd {
 }
 
 impl HeadScan {
-    /// Searches for the end of the head at the start of `input`. Between calls, `input` may only grow.
+    /// Searches for the end of the head at the start of `input`. Between calls, `input` may only grow. In an incomplete
+    /// head, the ends of lines are checked; in a complete one, [`lines`] does that.
     pub(crate) fn find(&mut self, input: &[u8]) -> Result<HeadEnd, &'static str> {
+        if input.starts_with(b"\r\n") {
+            return Ok(HeadEnd::EmptyLine);
+        }
+        // The end may have started to arrive.
+        if let Some(end) = END.find(&input[self.searched.saturating_sub(3)..]) {
+            return Ok(HeadEnd::At(self.searched.saturating_sub(3) + end + 4));
+        }
         while let Some(found) = memchr(b'\n', &input[self.searched..]) {
             let end = self.searched + found;
-            let Some(line) = input[self.line..end].strip_suffix(b"\r") else {
-                return Err("a line ends without a carriage return");
-            };
-            if line.is_empty() {
-                return Ok(if self.line == 0 { HeadEnd::EmptyLine } else { HeadEnd::At(end + 1) });
+            if end == 0 || input[end - 1] != b'\r' {
+                return Err(NO_CARRIAGE_RETURN);
             }
-            self.line = end + 1;
-            self.searched = self.line;
+            self.searched = end + 1;
         }
         self.searched = input.len();
         Ok(HeadEnd::Partial)
     }
 }
 
-/// A field line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Field<'a> {
-    /// The whole line, without its end.
-    pub(crate) line: &'a [u8],
-    pub(crate) name: &'a [u8],
-    /// The value without surrounding whitespace.
-    pub(crate) value: &'a [u8],
-}
-
-impl<'a> Field<'a> {
-    /// Splits a line. This only checks for what could make two parsers see different fields.
-    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, &'static str> {
-        // A name of token characters needs no further checks.
-        match line.iter().position(|&byte| !is_token(byte)) {
-            Some(colon @ 1..) if line[colon] == b':' && memchr(b'\r', &line[colon..]).is_none() => {
-                Ok(Self { line, name: &line[..colon], value: line[colon + 1..].trim_ascii() })
-            }
-            _ => Self::parse_unusual(line),
-        }
-    }
-
-    #[cold]
-    fn parse_unusual(line: &'a [u8]) -> Result<Self, &'static str> {
-        if memchr(b'\r', line).is_some() {
-            return Err("a carriage return within a line");
-        }
-        if line.starts_with(b" ") || line.starts_with(b"\t") {
-            return Err("a folded line");
-        }
-        let Some(colon) = memchr(b':', line) else { return Err("a line without a colon") };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if name.is_empty() || name.iter().any(u8::is_ascii_whitespace) {
-            return Err("a field name that is empty or has white space");
-        }
-        Ok(Self { line, name, value })
-    }
-
-    /// Checks the characters of the name and the value.
-    pub(crate) fn check(&self) -> Result<(), &'static str> {
-        if !self.name.iter().all(|&byte| is_token(byte)) {
-            return Err("an invalid field name");
-        }
-        // Without branches, since values make up most of a head.
-        let control = |byte: u8| (byte < b' ') & (byte != b'\t') | (byte == 0x7f);
-        if self.line.iter().fold(false, |found, &byte| found | control(byte)) {
-            return Err("a control character in a field value");
-        }
-        Ok(())
-    }
-}
+const NO_CARRIAGE_RETURN: &str = "a line ends without a carriage return";
 
 /// The lines of a complete head, without their ends and up to the empty one.
-pub(crate) fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn lines(head: &[u8]) -> impl Iterator<Item = Result<&[u8], &'static str>> {
     let mut rest = head;
     std::iter::from_fn(move || {
         let end = memchr(b'\n', rest)?;
-        let line = rest[..end].strip_suffix(b"\r").filter(|line| !line.is_empty())?;
+        let Some(line) = rest[..end].strip_suffix(b"\r") else {
+            rest = &[];
+            return Some(Err(NO_CARRIAGE_RETURN));
+        };
         rest = &rest[end + 1..];
-        Some(line)
+        (!line.is_empty()).then_some(Ok(line))
     })
 }
 
@@ -129,4 +90,51 @@ pub(crate) fn is_token(byte: u8) -> bool {
         table
     };
     TOKEN[usize::from(byte)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HeadEnd, HeadScan, lines};
+
+    /// What is found in `input`, which arrives in pieces of this size.
+    fn found(input: &[u8], piece: usize) -> Result<HeadEnd, &'static str> {
+        let mut scan = HeadScan::default();
+        for arrived in (piece..input.len()).step_by(piece) {
+            match scan.find(&input[..arrived]) {
+                Ok(HeadEnd::Partial) => {}
+                found => return found,
+            }
+        }
+        scan.find(input)
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_found_however_it_is_split() {
+        for piece in 1..30 {
+            let head = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+            assert_eq!(
+                found(&[head, b"\r\nmore\r\n\r\n".as_slice()].concat(), piece),
+                Ok(HeadEnd::At(head.len()))
+            );
+            assert_eq!(found(&head[..head.len() - 1], piece), Ok(HeadEnd::Partial));
+            assert_eq!(found(b"\r\nGET / HTTP/1.1\r\n\r\n", piece), Ok(HeadEnd::EmptyLine));
+        }
+    }
+
+    #[test]
+    fn a_bare_line_feed_is_an_error_in_complete_and_incomplete_heads() {
+        for head in ["\na", "a\n", "a\r\nb\n", "a\r\n\n", "a\r\nb\n\n"] {
+            for piece in 1..10 {
+                assert!(found(head.as_bytes(), piece).is_err(), "{head:?}");
+                let complete = format!("{head}\r\nb\r\n\r\n");
+                let result = match found(complete.as_bytes(), piece) {
+                    Ok(HeadEnd::At(end)) => {
+                        lines(&complete.as_bytes()[..end]).collect::<Result<Vec<_>, _>>().err()
+                    }
+                    found => found.err(),
+                };
+                assert!(result.is_some(), "{complete:?}");
+            }
+        }
+    }
 }

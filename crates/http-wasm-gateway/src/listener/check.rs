@@ -29,7 +29,6 @@ pub(super) fn request<B: Body>(
     limits: &ClientLimits,
 ) -> Result<(), Refusal> {
     let refusal = |status, reason| Err(Refusal { status, reason });
-    // hyper only counts fields in HTTP/1.1.
     if request.headers().len() > limits.max_headers.get() as usize {
         return refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
     }
@@ -51,7 +50,7 @@ pub(super) fn request<B: Body>(
     }
 }
 
-/// The size of a head as defined by HTTP/2 (RFC 9113 section 6.5.2). In HTTP/1.1, hyper limits its bytes.
+/// The size of a head as defined by HTTP/2 (RFC 9113 section 6.5.2). In HTTP/1.1, its bytes are limited.
 fn list_size<B>(request: &Request<B>) -> u64 {
     let fields = request.headers().iter();
     let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 32).sum();

@@ -1,6 +1,4 @@
 //! The `Date` of responses (RFC 9110 section 6.6.1).
-//!
-//! After the system's clock is set back, hyper's own date stays the same until the clock has caught up.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

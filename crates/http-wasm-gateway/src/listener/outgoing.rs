@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Response, StatusCode, Version};
+use http::{Response, Version};
 use http_body::SizeHint;
 use tokio::time::{Sleep, sleep};
 
@@ -32,33 +32,22 @@ pub(super) fn frame(
     if !framing.has_body() {
         body = empty();
     }
-    let absent = match framing.length() {
-        Length::Absent(length)
-            if info.version < Version::HTTP_2 && head.status == StatusCode::NOT_MODIFIED =>
-        {
-            Some(length)
-        }
-        _ => None,
-    };
     let streamed = framing.length() == Length::Streamed;
     let http2 = info.version >= Version::HTTP_2;
     let flushes = flushes.clone();
     Response::from_parts(
         head,
-        Outgoing { body, hook: OutgoingHook { absent, streamed, http2, flushes, broken: None } },
+        Outgoing { body, hook: OutgoingHook { streamed, http2, flushes, broken: None } },
     )
 }
 
-/// The body of a response that is passed to hyper.
+/// The body of a response that is sent to the client.
 pub(super) type Outgoing = Hooked<BoxBody, OutgoingHook>;
 
 /// Gives a body the size that its framing declares, and delays its failure until the client has had time to read what
 /// precedes it.
 #[derive(Debug)]
 pub(super) struct OutgoingHook {
-    /// The length of a body that isn't sent. hyper's HTTP/1.1 server removes the length from the head of a 304 unless
-    /// there is a body, which it then doesn't poll.
-    absent: Option<u64>,
     /// Whether the length is left undeclared even if it is known.
     streamed: bool,
     http2: bool,
@@ -85,21 +74,16 @@ impl Hook<BoxBody> for OutgoingHook {
     }
 
     fn is_end_stream(&self, ended: bool) -> bool {
-        self.broken.is_none() && self.absent.is_none() && ended
+        self.broken.is_none() && ended
     }
 
     fn size_hint(&self, body: SizeHint) -> SizeHint {
-        match self.absent {
-            Some(length) => SizeHint::with_exact(length),
-            None if self.streamed => SizeHint::default(),
-            None => body,
-        }
+        if self.streamed { SizeHint::default() } else { body }
     }
 }
 
 /// A body that has ended prematurely. The error waits until everything before it has been sent to the client,
-/// especially the head: on an error, hyper's HTTP/1.1 server discards what it hasn't written, and h2 what is queued for
-/// the stream.
+/// especially the head: on an error, an HTTP/1.1 connection ends, and h2 discards what is queued for the stream.
 struct Broken {
     error: Option<BoxError>,
     flushed: Waiting,

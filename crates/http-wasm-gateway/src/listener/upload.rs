@@ -214,7 +214,7 @@ where
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
             match self.returned(stalled).await {
-                // A body that doesn't end closes the connection, because hyper notices that it is dropped.
+                // A body that doesn't end closes the connection, because the connection notices that it is dropped.
                 Ok(Some(mut body)) => drop(timeout(DISCARD_TIMEOUT, discard(&mut body)).await),
                 Ok(None) => {}
                 Err(Stalled) => in_flight.abandon(),

@@ -62,13 +62,13 @@ impl Head {
         limits: &ResponseLimits,
     ) -> Result<Self, ResponseError> {
         let mut lines = lines(head);
-        let line = lines.next().unwrap_or_default();
+        let line = lines.next().unwrap_or(Ok(b"")).map_err(ResponseError::Malformed)?;
         let (status, version) = status(line).ok_or(ResponseError::Malformed("an invalid status line"))?;
         let mut framing = Framing::default();
         let mut headers = HeaderMap::with_capacity(USUAL_FIELDS);
         let mut count = 0;
         for line in lines {
-            let (name, value) = field(line, head).map_err(ResponseError::Malformed)?;
+            let (name, value) = line.and_then(|line| field(line, head)).map_err(ResponseError::Malformed)?;
             count += 1;
             if count > limits.fields {
                 return Err(ResponseError::TooLarge("the head has too many fields"));

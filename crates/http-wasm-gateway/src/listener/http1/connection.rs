@@ -61,12 +61,10 @@ pub(super) struct Connection<'a, S, A> {
 /// What follows on a connection.
 #[derive(Debug)]
 pub(super) enum Next {
-    Request(Box<Head>),
+    /// A complete head.
+    Head(Bytes),
     /// A head that was rejected, with its first line.
-    Refused {
-        line: Bytes,
-        status: StatusCode,
-    },
+    Refused(Bytes, Refusal),
     /// The connection has ended, or is to end.
     End,
 }
@@ -163,10 +161,8 @@ impl<'a, S, A> Connection<'a, S, A> {
         Switched::new(self.io, self.input.freeze())
     }
 
-    /// Rejects a head.
-    fn refuse(&mut self, line: Bytes, refusal: Refusal) -> Next {
-        let Refusal { status, reason } = refusal;
-        tracing::debug!(reason, "request refused");
+    /// Rejects a head with this first line.
+    pub(super) fn refuse(&mut self, line: &[u8], status: StatusCode) {
         self.unread = true;
         let text = refusal_text(status);
         let bytes = self.output.buffer.begin();
@@ -179,7 +175,6 @@ impl<'a, S, A> Connection<'a, S, A> {
         if !line.starts_with(b"HEAD ") {
             bytes.extend_from_slice(text.as_bytes());
         }
-        Next::Refused { line, status }
     }
 }
 
@@ -192,14 +187,9 @@ where
         let max = self.requests.limits.max_header_size.bytes();
         loop {
             match head::take(&mut self.search, &mut self.input, max) {
-                Ok(Some(bytes)) => {
-                    return Poll::Ready(Ok(match Head::parse(&bytes) {
-                        Ok(head) => Next::Request(Box::new(head)),
-                        Err(refusal) => self.refuse(first_line(&bytes), refusal),
-                    }));
-                }
+                Ok(Some(head)) => return Poll::Ready(Ok(Next::Head(head))),
                 Ok(None) => {}
-                Err(refusal) => return Poll::Ready(Ok(self.refuse(first_line(&self.input), refusal))),
+                Err(refusal) => return Poll::Ready(Ok(Next::Refused(first_line(&self.input), refusal))),
             }
             let partial = !self.input.is_empty();
             if partial {
@@ -207,7 +197,7 @@ where
                 self.signals.set_partial_head(true);
             }
             if self.signals.has_timed_out() {
-                return Poll::Ready(Ok(self.refuse(first_line(&self.input), TIMED_OUT)));
+                return Poll::Ready(Ok(Next::Refused(first_line(&self.input), TIMED_OUT)));
             }
             let read = match self.poll_read(READ_BYTES, cx)? {
                 Poll::Ready(read) => read,
@@ -426,7 +416,7 @@ impl Rest {
 const TIMED_OUT: Refusal = Refusal { status: StatusCode::REQUEST_TIMEOUT, reason: "the head took too long" };
 
 /// The first line of a head, for the access log.
-fn first_line(head: &[u8]) -> Bytes {
+pub(super) fn first_line(head: &[u8]) -> Bytes {
     let line = &head[..head.len().min(MAX_LINE)];
     Bytes::copy_from_slice(memchr::memchr(b'\r', line).map_or(line, |end| &line[..end]))
 }

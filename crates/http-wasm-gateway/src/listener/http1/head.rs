@@ -69,11 +69,12 @@ impl Head {
     /// Parses a complete head.
     pub(super) fn parse(head: &Bytes) -> Result<Self, Refusal> {
         let mut lines = lines(head);
-        let (method, target, version) = start_line(lines.next().unwrap_or_default(), head)?;
+        let (method, target, version) =
+            start_line(lines.next().unwrap_or(Ok(b"")).map_err(malformed)?, head)?;
         let mut fields = Fields::default();
         let mut headers = HeaderMap::with_capacity(USUAL_FIELDS);
         for line in lines {
-            let (name, value) = field(line, head).map_err(malformed)?;
+            let (name, value) = line.and_then(|line| field(line, head)).map_err(malformed)?;
             fields.add(&name, &value).map_err(malformed)?;
             headers.try_append(name, value).map_err(|_| too_large("too many header fields"))?;
         }

@@ -20,8 +20,10 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 
-use self::connection::{Connection, Next};
+use self::connection::{Connection, Next, first_line};
+use self::head::Head;
 pub(super) use self::signals::Signals;
+use super::check::Refusal;
 use super::refused::unparsed;
 use super::request::Requests;
 use crate::body::BoxError;
@@ -42,15 +44,20 @@ where
     let mut connection = Connection::new(io, early, &requests, signals);
     let interims = Arc::<Interims>::default();
     loop {
-        let head = match poll_fn(|cx| connection.poll_head(cx)).await? {
-            Next::Request(head) => head,
-            Next::Refused { line, status } => {
-                requests.answer.refused(Inbound::new(unparsed(&line), requests.client), status);
-                break;
-            }
+        let next = match poll_fn(|cx| connection.poll_head(cx)).await? {
+            Next::Head(head) => Head::parse(&head).map_err(|refusal| (first_line(&head), refusal)),
+            Next::Refused(line, refusal) => Err((line, refusal)),
             Next::End => break,
         };
-        let (request, (upgrade, upgraded)) = connection.begin(*head);
+        let (request, (upgrade, upgraded)) = match next {
+            Ok(head) => connection.begin(head),
+            Err((line, Refusal { status, reason })) => {
+                tracing::debug!(reason, "request refused");
+                requests.answer.refused(Inbound::new(unparsed(&line), requests.client), status);
+                connection.refuse(&line, status);
+                break;
+            }
+        };
         let response = {
             let mut answer = pin!(requests.respond(request, interims.clone(), upgraded));
             poll_fn(|cx| connection.poll_answer(answer.as_mut(), &interims, cx)).await?

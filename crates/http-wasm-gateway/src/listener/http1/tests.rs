@@ -299,8 +299,7 @@ async fn a_head_that_is_too_large_is_refused_before_it_is_complete() {
         assert!(served.read_until("\r\n").await.starts_with(&format!("HTTP/1.1 {status} ")), "{sent}");
     }
     let target = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(70_000));
-    let mut served =
-        served(100_000, ClientLimits { max_header_size: Size(100_000), ..limits });
+    let mut served = served(100_000, ClientLimits { max_header_size: Size(100_000), ..limits });
     served.send(&target).await;
     assert_eq!(served.read_until("\r\n").await, "HTTP/1.1 414 URI Too Long\r\n");
 }
@@ -424,7 +423,10 @@ async fn a_body_that_fails_ends_the_connection_after_what_precedes_the_failure()
 #[tokio::test(start_paused = true)]
 async fn a_request_is_cancelled_when_its_client_has_been_gone_for_the_half_close_timeout() {
     for (timeout, elapsed, answered) in [(0, 0, false), (10, 10, false), (1000, 100, true)] {
-        let limits = ClientLimits { half_close_timeout: AnyTime(Duration::from_secs(timeout)), ..ClientLimits::default() };
+        let limits = ClientLimits {
+            half_close_timeout: AnyTime(Duration::from_secs(timeout)),
+            ..ClientLimits::default()
+        };
         let mut served = served(1000, limits);
         let start = Instant::now();
         served.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").await;
