@@ -16,7 +16,7 @@ pub(crate) use self::answer::Answer;
 pub(crate) use self::arrival::{Arrival, ListenerId};
 pub(crate) use self::client::{Client, Dropped};
 pub(crate) use self::inbound::{FEW_REQUESTS, Inbound};
-pub(crate) use self::interims::{Interims, write as write_interim};
+pub(crate) use self::interims::Interims;
 pub use self::record::GuestLogLayer;
 pub(crate) use self::record::{
     Attempt, Finish, FinishedRequest, GuestMessage, GuestTimer, GuestTimes, RequestObserver, RequestRecord,

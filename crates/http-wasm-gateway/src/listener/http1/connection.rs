@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 use super::body::{RequestBody, Sender, Wants, arriving};
 use super::half_close::HalfClose;
 use super::head::{self, Head, Length};
-use super::output::{Answered, Output, write_status};
+use super::output::{Answered, Output, write_interim, write_status};
 use super::signals::Signals;
 use crate::body::BoxError;
-use crate::exchange::{Interims, Upgraded, refusal_text, write_interim};
+use crate::exchange::{Interims, Upgraded, refusal_text};
 use crate::http1::{ChunkPart, Chunks, HeadScan, Padding, Switched};
 use crate::listener::check::Refusal;
 use crate::listener::date;
@@ -69,8 +69,14 @@ pub(super) enum Next {
     End,
 }
 
-/// Passes on a connection that has switched to another protocol.
-pub(super) type Upgrade = oneshot::Sender<Upgraded>;
+/// A request that has been started.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) request: Request<RequestBody>,
+    /// Passes on the connection, if the request is for an upgrade and the connection switches.
+    pub(super) upgrade: Option<oneshot::Sender<Upgraded>>,
+    pub(super) upgraded: Option<oneshot::Receiver<Upgraded>>,
+}
 
 /// A body that arrives.
 #[derive(Debug)]
@@ -107,11 +113,8 @@ impl<'a, S, A> Connection<'a, S, A> {
         }
     }
 
-    /// Starts a request. The second result is set if it is for an upgrade: it passes on the connection.
-    pub(super) fn begin(
-        &mut self,
-        head: Head,
-    ) -> (Request<RequestBody>, (Option<Upgrade>, Option<oneshot::Receiver<Upgraded>>)) {
+    /// Starts a request.
+    pub(super) fn begin(&mut self, head: Head) -> Begun {
         let Head { request, length, keep_alive, upgrades, expects_continue } = head;
         self.signals.set_partial_head(false);
         self.output.buffer.begin();
@@ -132,7 +135,8 @@ impl<'a, S, A> Connection<'a, S, A> {
                 receive(None, Rest::Chunked(Chunks::new(Padding::Refused, max, usize::MAX)))
             }
         };
-        (request.map(|()| body), upgrades.then(oneshot::channel).unzip())
+        let (upgrade, upgraded) = upgrades.then(oneshot::channel).unzip();
+        Begun { request: request.map(|()| body), upgrade, upgraded }
     }
 
     /// Whether a response with this status makes the connection switch to another protocol.
@@ -225,7 +229,7 @@ where
             while interims.has_next()
                 && let Some(interim) = interims.next()
             {
-                write_interim(&interim, self.output.buffer.bytes());
+                write_interim(self.output.buffer.bytes(), &interim);
             }
             if let Poll::Ready(response) = answered {
                 return Poll::Ready(Ok(response));

@@ -20,7 +20,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 
-use self::connection::{Connection, Next, first_line};
+use self::connection::{Begun, Connection, Next, first_line};
 use self::head::Head;
 pub(super) use self::signals::Signals;
 use super::check::Refusal;
@@ -42,14 +42,18 @@ where
     A: Answer,
 {
     let mut connection = Connection::new(io, early, &requests, signals);
-    let interims = Arc::<Interims>::default();
+    let mut interims = Arc::<Interims>::default();
     loop {
+        // What continues for an earlier request must not respond to this one.
+        if Arc::strong_count(&interims) > 1 {
+            interims = Arc::default();
+        }
         let next = match poll_fn(|cx| connection.poll_head(cx)).await? {
             Next::Head(head) => Head::parse(&head).map_err(|refusal| (first_line(&head), refusal)),
             Next::Refused(line, refusal) => Err((line, refusal)),
             Next::End => break,
         };
-        let (request, (upgrade, upgraded)) = match next {
+        let Begun { request, upgrade, upgraded } = match next {
             Ok(head) => connection.begin(head),
             Err((line, Refusal { status, reason })) => {
                 tracing::debug!(reason, "request refused");

@@ -171,6 +171,13 @@ pub(super) fn write_status(buffer: &mut Vec<u8>, version: Version, status: Statu
     }
 }
 
+/// Adds an informational response.
+pub(super) fn write_interim(buffer: &mut Vec<u8>, response: &Response<()>) {
+    write_status(buffer, Version::HTTP_11, response.status());
+    response.headers().iter().for_each(|(name, value)| write_field(buffer, name, value));
+    buffer.extend_from_slice(b"\r\n");
+}
+
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     decimal(headers.get(header::CONTENT_LENGTH)?.as_bytes())
 }
