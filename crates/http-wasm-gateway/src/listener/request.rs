@@ -45,6 +45,14 @@ pub(super) struct Requests<A> {
     pub(super) refuse: bool,
 }
 
+/// A request's body, as a connection receives it.
+pub(super) trait Received:
+    Body<Data = Bytes, Error: Into<BoxError>> + Send + Sized + Unpin + 'static
+{
+    /// Returns the body if there is none, or all of it has been received.
+    fn into_whole(self) -> Result<Bytes, Self>;
+}
+
 impl<A: Answer> Requests<A> {
     /// The response to a request. If the request is for an upgrade, its connection is in `upgraded` once it has switched
     /// to another protocol.
@@ -55,8 +63,7 @@ impl<A: Answer> Requests<A> {
         upgraded: Option<oneshot::Receiver<Upgraded>>,
     ) -> Response<Sending<B>>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
+        B: Received,
     {
         let in_flight = self.activity.request();
         let known = KnownFields::of(request.headers());
@@ -122,7 +129,7 @@ impl<A: Answer> Requests<A> {
         upload: Option<Arc<Upload<B>>>,
     ) -> Option<Arc<Upload<B>>>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B: Received,
     {
         if known.has(KnownFields::CONNECTION) && has_connection_close(response) {
             return None;
@@ -140,8 +147,7 @@ impl<A: Answer> Requests<A> {
     /// The request as passed to handlers, and its body if it has one.
     fn inbound<B>(&self, mut request: Request<B>, known: KnownFields) -> (Inbound, Option<Arc<Upload<B>>>)
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
+        B: Received,
     {
         let headers = request.headers_mut();
         let (client, dropped) = self.trusted_proxies.of_request(self.client, headers);
@@ -150,16 +156,20 @@ impl<A: Answer> Requests<A> {
         if known.has(KnownFields::CONNECTION) {
             remove_nominated(headers);
         }
-        if request.body().is_end_stream() {
-            let inbound = self.inbound_from(request.map(|_| empty()), client, dropped);
-            return (inbound, None);
-        }
+        let (head, body) = request.into_parts();
+        let (request, body) = match body.into_whole() {
+            Ok(whole) => {
+                let request = Request::from_parts(head, BoxBody::from(whole));
+                return (self.inbound_from(request, client, dropped), None);
+            }
+            Err(body) => (Request::from_parts(head, ()), body),
+        };
         let expects_continue = request.version() > Version::HTTP_10
             && request.headers().get(header::EXPECT).is_some_and(expects_continue);
         let max_body = self.limits.max_request_body.map(|size| size.0);
         let upload = Upload::new(expects_continue, max_body);
-        let request = request
-            .map(|body| boxed(IncomingBody::new(body, upload.clone(), &self.limits, &self.trusted_proxies)));
+        let body = IncomingBody::new(body, upload.clone(), &self.limits, &self.trusted_proxies);
+        let request = request.map(|()| boxed(body));
         let mut inbound = self.inbound_from(request, client, dropped);
         inbound.refused = Refused::Body(upload.clone());
         (inbound, Some(upload))
@@ -201,7 +211,7 @@ pub(super) type Sending<B> = Hooked<Outgoing, SendingHook<B>>;
 #[derive(Debug)]
 pub(super) struct SendingHook<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Received,
 {
     /// Present until this is dropped.
     in_flight: Option<InFlight>,
@@ -219,7 +229,7 @@ where
 
 impl<B> SendingHook<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Received,
 {
     /// Takes over the rest of the request's body.
     pub(super) fn take_upload(&mut self) -> Option<Arc<Upload<B>>> {
@@ -229,7 +239,7 @@ where
 
 impl<B> Drop for SendingHook<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Received,
 {
     fn drop(&mut self) {
         // The body has been dropped already.
@@ -245,7 +255,7 @@ where
 
 impl<B> Hook<Outgoing> for SendingHook<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Received,
 {
     fn polled(&mut self, body: &mut Outgoing, polled: PolledFrame, _: &mut Context<'_>) -> PolledFrame {
         let Some((transfer, in_flight)) = self.transfer.as_mut().zip(self.in_flight.as_ref()) else {

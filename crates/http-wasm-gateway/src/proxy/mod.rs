@@ -11,6 +11,7 @@ mod health_check;
 mod pool;
 mod replay;
 mod response;
+mod retry_budget;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -25,12 +26,12 @@ use http::uri::Authority;
 use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use http_wasm_tower::{BodyBudget, StreamedRequest};
 use tokio::task::JoinSet;
-use tower::retry::budget::{Budget as _, TpsBudget};
 
 use self::connect::Connectors;
 use self::pool::{Outbound, ResponseBody, SendError, SendErrorKind, Sending};
 use self::replay::Replay;
 use self::response::respond_with;
+use self::retry_budget::RetryBudget;
 use self::server::{Lease, Leased, LeasedHook, Servers};
 use crate::body::{BoxBody, boxed, full};
 use crate::config::{self, ForwardedHost, UpstreamHttp};
@@ -40,12 +41,6 @@ use crate::framing::{self, Framing};
 use crate::known_fields::KnownFields;
 
 pub(crate) use self::server::AddressStatus;
-
-/// Retries may be up to a fifth of the requests of the last ten seconds, or ten per second if there are few requests.
-/// They must not become the load that keeps a recovering server down.
-const BUDGET_WINDOW: Duration = Duration::from_secs(10);
-const BUDGET_PER_SECOND: u32 = 10;
-const BUDGET_SHARE: f32 = 0.2;
 
 /// How long to wait before a request is sent again to the same address. It doubles each time.
 const PAUSE: Duration = Duration::from_millis(25);
@@ -61,7 +56,7 @@ pub(crate) struct Proxy {
     retries: usize,
     /// Whether the upstream may use HTTP/2, and so refuse requests unprocessed.
     refusable: bool,
-    budget: TpsBudget,
+    retry_budget: RetryBudget,
     /// The budget for bodies that are kept for retries.
     body_budget: BodyBudget,
     /// Health checks, and the task that closes idle connections. They end when this is dropped.
@@ -97,7 +92,7 @@ impl Proxy {
             timeout: upstream.response_timeout.0,
             retries: upstream.retries as usize,
             refusable: connectors.http != UpstreamHttp::Http1,
-            budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_PER_SECOND, BUDGET_SHARE),
+            retry_budget: RetryBudget::new(),
             body_budget: BodyBudget::default(),
             _tasks: tasks,
         }
@@ -161,7 +156,7 @@ impl Proxy {
         // HTTP/2 servers can refuse a request unprocessed, whatever its method.
         let keep = self.refusable || self.retries > 0 && idempotent;
         let body = Replay::new(body, keep, &self.body_budget);
-        self.budget.deposit();
+        self.retry_budget.count();
         let mut tried: Vec<Lease> = Vec::new();
         let (mut avoid, mut pause) = (None, false);
         loop {
@@ -234,7 +229,7 @@ impl Proxy {
         };
         // If an idle connection is closed just when a request is sent, this doesn't affect the upstream's health.
         let free = error.kind == SendErrorKind::Stale && retried == 0;
-        safe && retried < retries && (free || self.budget.withdraw())
+        safe && retried < retries && (free || self.retry_budget.take())
     }
 
     /// Logs and records the failure of an address.

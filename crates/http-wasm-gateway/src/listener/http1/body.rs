@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::body::BoxError;
+use crate::listener::request::Received;
 
 /// A request's body, as its handlers read it.
 #[derive(Debug)]
@@ -190,6 +191,15 @@ fn register(waker: &mut Option<Waker>, cx: &mut Context<'_>) {
     match waker {
         Some(waker) => waker.clone_from(cx.waker()),
         None => *waker = Some(cx.waker().clone()),
+    }
+}
+
+impl Received for RequestBody {
+    fn into_whole(self) -> Result<Bytes, Self> {
+        match self {
+            Self::Whole(data) => Ok(data),
+            Self::Arriving(_) => Err(self),
+        }
     }
 }
 

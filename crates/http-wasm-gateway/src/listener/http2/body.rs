@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::unread::UnreadStream;
 use crate::field_values::any_padded;
+use crate::listener::request::Received;
 
 /// Whether a client that waits for `100 Continue` should get it, which is as soon as the body is polled.
 #[derive(Debug, Default)]
@@ -53,6 +54,12 @@ impl RequestBody {
         unread: Option<UnreadStream>,
     ) -> Self {
         Self { stream, left: length, data_ended: false, proceed, unread }
+    }
+}
+
+impl Received for RequestBody {
+    fn into_whole(self) -> Result<Bytes, Self> {
+        if self.is_end_stream() { Ok(Bytes::new()) } else { Err(self) }
     }
 }
 
