@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use super::Exchange;
-use super::message_state::AT_END;
+use super::message_state::{AT_END, Written};
 use super::phases::{self, Readable};
 use super::retention::{Retention, reserve};
 use crate::abi::{BodyKind, EofLen, Features, HeaderKind, Phase};
@@ -12,6 +12,16 @@ use crate::host::{BodyState, Host};
 use crate::message::body_budget::{BodyAccount, BodyBudget, NoBodyMemory, Reservation};
 
 impl<H: Host> Exchange<H> {
+    /// The same as [`read_body`](Self::read_body) for the next bytes of a piece that the guest is reading, if there is
+    /// nothing else to do for them.
+    #[inline]
+    pub(crate) fn read_on(&mut self, kind: BodyKind, buf: &mut [u8]) -> Option<EofLen> {
+        self.check_memory().ok()?;
+        let Self { request, response, budget, .. } = self;
+        let state = if kind == BodyKind::Request { request } else { response };
+        state.accessed.as_mut()?.read_on(budget, buf)
+    }
+
     /// Continues where the last read of this body stopped, until `buf` is full or the body has ended.
     pub(crate) fn read_body(
         &mut self,
@@ -82,7 +92,12 @@ impl<H: Host> Exchange<H> {
     }
 
     /// The account of the request. If an earlier guest has opened one for the same message, it is shared.
+    #[inline]
     pub(super) fn account(&mut self, memory: &BodyBudget) -> Option<BodyAccount> {
+        if memory.is_limited() { self.open_account(memory) } else { None }
+    }
+
+    fn open_account(&mut self, memory: &BodyBudget) -> Option<BodyAccount> {
         let message = self.phase.message();
         if self.account.is_none() {
             self.account = self.host.body_account(message, || memory.open());
@@ -148,14 +163,14 @@ impl<H: Host> Exchange<H> {
         }
         // A first write of length 0 empties the body. Later ones, which end copy loops, append nothing.
         let written = state.written.get_or_insert_default();
-        let reserved = match account {
-            None => Reservation::default(),
+        match account {
+            None => written.bytes.extend_from_slice(data),
             Some(account) => {
                 account.moved(data.len());
-                reserve(&mut written.ahead, &account, data.len())?
+                let reserved = reserve(&mut written.ahead, &account, data.len())?;
+                written.bytes.extend_reserved(data, reserved);
             }
-        };
-        written.bytes.extend_reserved(data, reserved);
+        }
         Ok(())
     }
 
@@ -169,7 +184,7 @@ impl<H: Host> Exchange<H> {
             accessed.stop_replay(undoable);
             accessed.own_read = 0;
         }
-        state.written = Some(Box::default());
+        state.written = Some(Written::default());
         Ok(())
     }
 

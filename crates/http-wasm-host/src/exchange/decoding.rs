@@ -134,6 +134,7 @@ impl<H: Host> Exchange<H> {
     }
 
     /// Checks whether the guest may replace a received body.
+    #[inline]
     pub(super) fn check_transformable(&self, kind: BodyKind) -> Result<(), Reason> {
         let Some(coding) = &self.coding else { return Ok(()) };
         if coding.message(kind).no_transform && !coding.guest.settings.ignore_no_transform {

@@ -19,7 +19,7 @@ pub(super) fn frame_request<H: Host>(exchange: &mut Exchange<H>, background: &Ba
 
 fn frame_touched_request<H: Host>(exchange: &mut Exchange<H>, background: &Background) {
     const REQUEST: BodyKind = BodyKind::Request;
-    if exchange.finish_stream(REQUEST) {
+    if exchange.streaming.is_some() && exchange.finish_stream(REQUEST) {
         return;
     }
     let changed = exchange.request.is_changed();
@@ -63,6 +63,14 @@ fn frame_other_response<H: Host>(exchange: &mut Exchange<H>, status: u16, backgr
     }
     if exchange.client_sent_head || is_bodyless(status) {
         return finish_bodyless(exchange, status);
+    }
+    // The common case of a guest that responds itself: nothing of the head depends on the body.
+    if H::SENDER_DECLARES_LENGTH
+        && !exchange.answered
+        && !exchange.is_decoding()
+        && let Some(first) = exchange.response.take_written()
+    {
+        return exchange.host.set_body(RESPONSE, Outgoing { first, ..Outgoing::default() });
     }
     let changed = exchange.response.is_changed() || exchange.next_was_bodyless || !exchange.answered;
     let is_rewritten = exchange.response.is_changed();
@@ -169,9 +177,15 @@ fn frame_trailers<H: Host>(
         && !exchange.state_mut(message).has_ended()
         && exchange.host.body_state(message) != BodyState::Ended;
     let is_replaced = exchange.state_mut(message).is_written();
+    let has_trailers = exchange.state_mut(message).has_trailers();
+    let is_cut_off = is_replaced && may_arrive;
+    // The common case.
+    if !has_trailers && !is_cut_off && !has(&*exchange.host, message, b"trailer") {
+        return (Rest::Dropped, false);
+    }
     let announced = announced_trailers(&*exchange.host, message);
     let is_promised = || !announced.is_empty() || is_grpc(&*exchange.host, message);
-    let rest = match is_replaced && may_arrive && is_promised() {
+    let rest = match is_cut_off && is_promised() {
         true => Rest::Discarded(Box::new(Discard::new(
             background.clone(),
             exchange.budget.replay_bytes,
@@ -180,7 +194,6 @@ fn frame_trailers<H: Host>(
         false => Rest::Dropped,
     };
     let is_discarded = matches!(rest, Rest::Discarded(_));
-    let has_trailers = exchange.state_mut(message).has_trailers();
     if has_trailers || !announced.is_empty() {
         announce_trailers(exchange, message, &announced, is_discarded || may_arrive && !is_replaced);
     }
@@ -259,7 +272,7 @@ fn length<H: Host>(host: &H, message: BodyKind, body: &Outgoing) -> Option<u64> 
 /// Corrects the declared length of a body that the guest has only read. Such a body is sent unchanged but framed again.
 /// With a transfer coding, the declared length may have been wrong.
 fn confirm_length<H: Host>(host: &mut H, message: BodyKind, body: &Outgoing) {
-    let (mut declared, mut count, mut coded) = (None, 0, false);
+    let (mut declared, mut count) = (None, 0);
     host.header_values(message, b"content-length", |value| {
         declared = str::from_utf8(value).ok().and_then(|value| value.parse().ok());
         count += 1;
@@ -267,7 +280,7 @@ fn confirm_length<H: Host>(host: &mut H, message: BodyKind, body: &Outgoing) {
     if count == 0 {
         return;
     }
-    host.header_values(message, b"transfer-encoding", |_| coded = true);
+    let coded = has(host, message, b"transfer-encoding");
     let len = length(host, message, body);
     let is_right = count == 1 && !coded && (len.is_none() || len == declared);
     if !is_right {
@@ -294,11 +307,14 @@ fn remove<H: Host>(host: &mut H, message: BodyKind, name: &[u8]) {
 }
 
 fn is_framed<H: Host>(host: &H, message: BodyKind) -> bool {
-    let mut framed = false;
-    for name in [&b"content-length"[..], b"transfer-encoding"] {
-        host.header_values(message, name, |_| framed = true);
-    }
-    framed
+    has(host, message, b"content-length") || has(host, message, b"transfer-encoding")
+}
+
+#[inline]
+fn has<H: Host>(host: &H, message: BodyKind, name: &[u8]) -> bool {
+    let mut has = false;
+    host.header_values(message, name, |_| has = true);
+    has
 }
 
 /// Whether requests with this method usually have a body, so that an empty one is declared.

@@ -15,9 +15,10 @@ use crate::message::{Chunks, Fields, Frame, Outgoing, Rest, Trailers};
 /// The state of one message's body and trailers. Most exchanges never touch either.
 #[derive(Default)]
 pub(super) struct MessageState {
+    // Not in boxes: an instance's exchanges share one state, and fill it where it is.
     /// What the guest has written in place of the body.
-    pub(super) written: Option<Box<Written>>,
-    pub(super) accessed: Option<Box<Accessed>>,
+    pub(super) written: Option<Written>,
+    pub(super) accessed: Option<Accessed>,
 }
 
 #[derive(Default)]
@@ -36,8 +37,11 @@ pub(super) struct Accessed {
     /// Pieces that the guest has read, and that are to be forwarded.
     kept: Chunks,
     /// How many bytes of the first piece of `unread` the guest has read. They are kept too, but the piece moves to
-    /// `kept` only once all of it is read: otherwise, a guest that reads in small steps would cut it up.
+    /// `kept` only when the next one is read: otherwise, a guest that reads in small steps would cut it up, and a body
+    /// of one piece would be moved twice.
     partly_read: usize,
+    /// Whether the guest may read on in that piece, because what it reads is kept for replay.
+    may_read_on: bool,
     /// How many of the kept bytes, counted from the first, are forwarded only if the guest fails.
     kept_for_undo: usize,
     /// Whether bytes that were read are missing in `kept`.
@@ -69,6 +73,7 @@ pub(super) struct Accessed {
 pub(super) const AT_END: EofLen = EofLen { eof: true, len: 0 };
 
 impl MessageState {
+    #[inline]
     pub(super) fn access(&mut self) -> &mut Accessed {
         self.accessed.get_or_insert_default()
     }
@@ -76,7 +81,7 @@ impl MessageState {
     #[inline]
     pub(super) fn clear(&mut self) {
         if self.is_touched() {
-            *self = Self::default();
+            (self.written, self.accessed) = (None, None);
         }
     }
 
@@ -113,16 +118,19 @@ impl MessageState {
         }
     }
 
+    #[inline]
     pub(super) fn is_written(&self) -> bool {
         self.written.is_some()
     }
 
     /// Whether the end of the original body has arrived, including its trailers.
+    #[inline]
     pub(super) fn has_ended(&self) -> bool {
         self.accessed.as_ref().is_some_and(|accessed| accessed.ended)
     }
 
     /// Whether the outgoing body differs from the host's.
+    #[inline]
     pub(super) fn is_changed(&self) -> bool {
         self.is_written()
             || self.accessed.as_ref().is_some_and(|accessed| {
@@ -143,41 +151,63 @@ impl MessageState {
         }
     }
 
+    #[inline]
     pub(super) fn has_trailers(&self) -> bool {
         self.accessed.as_ref().is_some_and(|accessed| !accessed.trailers.is_untouched())
     }
 
+    /// Takes what the guest has written, if it has done nothing else to the body or its trailers.
+    #[inline]
+    pub(super) fn take_written(&mut self) -> Option<Chunks> {
+        if self.accessed.is_some() {
+            return None;
+        }
+        self.written.take().map(|written| written.bytes)
+    }
+
     /// The outgoing body, or `None` if it is the host's, unchanged. `rest` follows a body that the guest has written.
+    #[inline]
     pub(super) fn take_outgoing(&mut self, rest: Rest, decoded_ratio: u32) -> Option<Outgoing> {
-        let is_changed = self.is_changed();
-        let trailers =
-            || self.accessed.as_ref().map_or_else(Trailers::default, |accessed| accessed.trailers.clone());
         if let Some(written) = self.written.take() {
-            let trailers = trailers();
-            if let Some(accessed) = &mut self.accessed {
+            let trailers = self.accessed.as_mut().map_or_else(Trailers::default, |accessed| {
                 // The guest hasn't failed, so the original is no longer needed.
                 drop(accessed.take_received());
-            }
+                accessed.trailers.clone()
+            });
             return Some(Outgoing { first: written.bytes, rest, trailers, ..Outgoing::default() });
         }
-        let trailers = trailers();
         let accessed = self.accessed.as_mut()?;
         accessed.ahead = Reservation::default();
+        if accessed.coded.is_some() {
+            return self.take_coded(decoded_ratio);
+        }
+        if !accessed.started && accessed.trailers.is_untouched() {
+            return None;
+        }
+        accessed.forget_undo();
+        accessed.replayed = accessed.kept_len();
+        let (first, rest) = (accessed.take_received(), accessed.rest());
+        Some(Outgoing { first, rest, trailers: accessed.trailers.clone(), ..Outgoing::default() })
+    }
+
+    /// The same for a body that is decoded and that the guest hasn't replaced.
+    fn take_coded(&mut self, decoded_ratio: u32) -> Option<Outgoing> {
+        let is_changed = self.is_changed();
+        let accessed = self.accessed.as_mut()?;
+        let trailers = accessed.trailers.clone();
         if !accessed.started && trailers.is_untouched() {
             return None;
         }
         accessed.forget_undo();
         accessed.replayed = accessed.kept_len();
-        if !is_changed && let Some(coded) = &mut accessed.coded {
+        let coded = accessed.coded.as_mut()?;
+        if !is_changed {
             let (first, more) = coded.take_raw();
             drop(accessed.take_received());
             let rest = if more { Rest::Follows } else { Rest::Dropped };
             return Some(Outgoing { first, rest, trailers, ..Outgoing::default() });
         }
-        let decode = match &mut accessed.coded {
-            Some(coded) if !accessed.ended => Some(Box::new(coded.take_decoder(decoded_ratio))),
-            _ => None,
-        };
+        let decode = (!accessed.ended).then(|| Box::new(coded.take_decoder(decoded_ratio)));
         let (first, rest) = (accessed.take_received(), accessed.rest());
         Some(Outgoing { first, rest, trailers, decode, encode: None })
     }
@@ -261,15 +291,31 @@ impl Accessed {
                         }
                     }
                 };
+                if self.unread_len() == 0 {
+                    self.keep_partly_read();
+                }
                 self.unread.push_reserved(data, reserved);
                 return Poll::Ready(Ok(true));
             }
             Some(Frame::Trailers(fields)) => self.trailers.arrive(fields),
             None => {}
         }
-        self.ended = true;
-        self.ahead = Reservation::default();
+        self.end();
         Poll::Ready(Ok(false))
+    }
+
+    /// Reads on in a piece that the guest has begun to read and that is longer than `buf`: most guests that read in
+    /// small steps do nothing else. `None` if this is anything else, for [`read`](Self::read) to do.
+    #[inline]
+    pub(super) fn read_on(&mut self, budget: &Budget, buf: &mut [u8]) -> Option<EofLen> {
+        let (piece, read) = (self.unread.front(), self.partly_read + buf.len());
+        // The last byte of a piece may be the body's.
+        if !self.may_read_on || read >= piece.len() || self.kept.len() + read > budget.kept_limit() {
+            return None;
+        }
+        buf.copy_from_slice(&piece[self.partly_read..read]);
+        self.partly_read = read;
+        Some(EofLen { eof: false, len: buf.len() as u32 })
     }
 
     /// Reads until `buf` is full or the body has ended; with `at_once`, returns as soon as there is a byte.
@@ -289,36 +335,54 @@ impl Accessed {
             let room = &mut buf[self.filled..];
             let len = room.len().min(self.unread_len());
             let keep = self.reserve(keep, budget, kind, len)?;
-            match keep {
-                Retention::Nothing => {
-                    self.keep_partly_read();
-                    self.unread.read(room);
+            if len > 0 {
+                self.filled += len;
+                match keep {
+                    Retention::Replay => self.read_kept(&mut room[..len]),
+                    Retention::Undo => {
+                        self.read_kept(&mut room[..len]);
+                        self.consumed = true;
+                        self.kept_for_undo += len;
+                    }
+                    Retention::Nothing => {
+                        self.keep_partly_read();
+                        self.unread.read(room);
+                        (self.consumed, self.lost) = (true, true);
+                    }
                 }
-                Retention::Replay | Retention::Undo => self.read_kept(&mut room[..len]),
             }
-            self.consumed |= len > 0 && keep != Retention::Replay;
-            self.lost |= len > 0 && keep == Retention::Nothing;
-            self.kept_for_undo += if keep == Retention::Undo { len } else { 0 };
-            self.filled += len;
             if self.filled == buf.len() || self.ended || at_once && self.filled > 0 {
                 break;
             }
-            ready!(self.receive(host, kind, keep, budget, account, cx))?;
+            if ready!(self.receive(host, kind, keep, budget, account, cx))? && self.has_ended(host, kind) {
+                self.end();
+            }
         }
         // Many guests treat a full buffer without EOF as an error, so EOF is reported with the last byte if it is
         // already known.
-        if self.unread.is_empty() && !self.ended {
-            let state = host.body_state(kind);
-            let state = self.coded.as_ref().map_or(state, |coded| coded.state(state));
-            self.ended = state == BodyState::Ended;
+        if self.unread_len() == 0 && !self.ended {
+            self.ended = self.has_ended(host, kind);
             if !self.ended
                 && let Poll::Ready(broken @ Err(_)) = self.receive(host, kind, keep, budget, account, cx)
             {
                 broken?;
             }
         }
+        self.may_read_on = keep == Retention::Replay;
         let len = std::mem::take(&mut self.filled) as u32;
-        Poll::Ready(Ok(EofLen { eof: self.ended && self.unread.is_empty(), len }))
+        Poll::Ready(Ok(EofLen { eof: self.ended && self.unread_len() == 0, len }))
+    }
+
+    /// Whether the host has no more of the body, and no trailers.
+    fn has_ended<H: Host>(&self, host: &H, kind: BodyKind) -> bool {
+        let state = host.body_state(kind);
+        let state = self.coded.as_ref().map_or(state, |coded| coded.state(state));
+        state == BodyState::Ended
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.ahead = Reservation::default();
     }
 
     /// Makes room for `len` more bytes of the body, and returns how they can be kept. Bytes kept only for undoing are
@@ -333,7 +397,7 @@ impl Accessed {
     ) -> Result<Retention, Reason> {
         match keep {
             Retention::Replay => {
-                if budget.check_kept(kind, self.kept_len() + len).is_err() {
+                if self.kept_len() + len > budget.kept_limit() {
                     self.forget_undo();
                 }
                 budget.check_kept(kind, self.kept_len() + len).map(|()| keep)
@@ -351,21 +415,26 @@ impl Accessed {
     }
 
     /// Drops the bytes that are kept only for undoing.
+    #[inline]
     fn forget_undo(&mut self) {
-        let len = self.kept_for_undo;
+        if self.kept_for_undo > 0 {
+            self.drop_undo();
+        }
+    }
+
+    fn drop_undo(&mut self) {
+        let len = std::mem::take(&mut self.kept_for_undo);
         let partly_read = len.saturating_sub(self.kept.len());
         self.kept.skip(len - partly_read);
         self.unread.skip(partly_read);
         self.partly_read -= partly_read;
-        if len > 0 {
-            self.lost = true;
-            self.coded.iter_mut().for_each(|coded| coded.lose_raw());
-        }
-        self.kept_for_undo = 0;
+        self.lost = true;
+        self.coded.iter_mut().for_each(|coded| coded.lose_raw());
     }
 
     /// Called when the guest replaces the body. What was kept for the next handler can be used for undoing.
     pub(super) fn stop_replay(&mut self, undoable: bool) {
+        self.may_read_on = false;
         if undoable && !self.lost {
             self.kept_for_undo = self.kept_len();
         } else {
@@ -391,15 +460,13 @@ impl Accessed {
     /// Fills `buf` with unread bytes, which are kept. There must be enough of them.
     fn read_kept(&mut self, mut buf: &mut [u8]) {
         while !buf.is_empty() {
-            let first = self.unread.first();
-            let (now, later) = buf.split_at_mut(buf.len().min(first.len() - self.partly_read));
-            let read = self.partly_read + now.len();
-            now.copy_from_slice(&first[self.partly_read..read]);
-            self.partly_read = read;
-            if read == first.len() {
-                self.partly_read = 0;
-                self.unread.move_to(&mut self.kept, read);
+            if self.partly_read == self.unread.front().len() {
+                self.keep_partly_read();
             }
+            let rest = &self.unread.front()[self.partly_read..];
+            let (now, later) = buf.split_at_mut(buf.len().min(rest.len()));
+            now.copy_from_slice(&rest[..now.len()]);
+            self.partly_read += now.len();
             buf = later;
         }
     }
@@ -412,10 +479,15 @@ impl Accessed {
     }
 
     /// Takes everything of the body that is kept or unread, in order.
+    #[inline]
     fn take_received(&mut self) -> Chunks {
-        self.partly_read = 0;
+        (self.partly_read, self.may_read_on) = (0, false);
+        let unread = std::mem::take(&mut self.unread);
+        if self.kept.is_empty() {
+            return unread;
+        }
         let mut all = std::mem::take(&mut self.kept);
-        all.append(std::mem::take(&mut self.unread));
+        all.append(unread);
         all
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Exchange;
 use super::framing::frame_streamed;
+use super::message_state::Written;
 use super::streaming::{Committed, Open, Side, Streaming};
 use crate::abi::BodyKind;
 use crate::bodies::Stream;
@@ -142,7 +143,7 @@ impl<H: Host> Exchange<H> {
         if let Some(accessed) = &mut self.state_mut(kind).accessed {
             accessed.stop_replay(false);
         }
-        self.state_mut(kind).written = Some(Box::default());
+        self.state_mut(kind).written = Some(Written::default());
         let (writer, body) = match kind {
             BodyKind::Request => {
                 self.request_decodable();

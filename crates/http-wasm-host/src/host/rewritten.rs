@@ -15,7 +15,15 @@ use crate::message::{Chunks, Delivery, Discard, Frame, Outgoing, Recode, Rest, S
 
 impl Body {
     /// Applies what a guest has done to this body; `outgoing` says what is sent of it, and what before that.
+    #[inline]
     pub(crate) fn rework(&mut self, outgoing: Outgoing) {
+        match outgoing.into_whole() {
+            Ok(whole) => *self = Self::from(whole),
+            Err(outgoing) => self.compose(outgoing),
+        }
+    }
+
+    fn compose(&mut self, outgoing: Outgoing) {
         let Outgoing { first, rest, trailers, decode, encode } = outgoing;
         if let Some(recode) = decode {
             self.recode(recode);

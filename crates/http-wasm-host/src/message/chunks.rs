@@ -34,11 +34,13 @@ struct Rest {
 
 impl Chunks {
     /// Returns the number of bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Returns whether there are no bytes.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -61,12 +63,19 @@ impl Chunks {
     }
 
     /// Appends a copy of `piece`.
+    #[inline]
     pub fn extend_from_slice(&mut self, mut piece: &[u8]) {
         if self.is_empty() {
             let (first, later) = piece.split_at(piece.len().min(BLOCK));
             (self.len, self.front) = (first.len(), Bytes::copy_from_slice(first));
             piece = later;
         }
+        if !piece.is_empty() {
+            self.extend_tail(piece);
+        }
+    }
+
+    fn extend_tail(&mut self, mut piece: &[u8]) {
         self.len += piece.len();
         while !piece.is_empty() {
             let tail = &mut self.more.get_or_insert_default().tail;
@@ -98,8 +107,8 @@ impl Chunks {
     }
 
     /// All bytes, if they are one piece without a reservation.
-    pub(crate) fn into_whole(mut self) -> Result<Bytes, Self> {
-        self.close_tail();
+    #[inline]
+    pub(crate) fn into_whole(self) -> Result<Bytes, Self> {
         if self.len == self.front.len() && self.reserved.bytes() == 0 { Ok(self.front) } else { Err(self) }
     }
 
@@ -117,8 +126,7 @@ impl Chunks {
 
     /// The first piece, which is empty only if there are no bytes.
     #[inline]
-    pub(crate) fn first(&mut self) -> &[u8] {
-        self.close_tail();
+    pub(crate) fn front(&self) -> &[u8] {
         &self.front
     }
 
@@ -148,6 +156,7 @@ impl Chunks {
     }
 
     /// Moves all of `later` to the end.
+    #[inline]
     pub(crate) fn append(&mut self, mut later: Self) {
         while let Some(piece) = later.pop_piece() {
             let reserved = later.reserved.split(piece.len());

@@ -1,5 +1,7 @@
 //! Outgoing bodies.
 
+use bytes::Bytes;
+
 use super::{Chunks, Discard, Recode, Streamed, Trailers};
 
 /// The body to send in place of one that a guest has read or written.
@@ -20,6 +22,21 @@ pub struct Outgoing {
     pub decode: Option<Box<Recode>>,
     /// Encodes the whole body. Only used for such guests.
     pub encode: Option<Box<Recode>>,
+}
+
+impl Outgoing {
+    /// All of the body, if it is one piece without a reservation, as most bodies are.
+    #[inline]
+    pub(crate) fn into_whole(self) -> Result<Bytes, Self> {
+        match self {
+            Self { first, rest: Rest::Dropped, trailers, decode: None, encode: None }
+                if trailers.is_unknown() =>
+            {
+                first.into_whole().map_err(|first| Self { first, ..Self::default() })
+            }
+            other => Err(other),
+        }
+    }
 }
 
 /// The unread rest of a body, after what a guest has read or written.

@@ -80,6 +80,12 @@ impl Trailers {
         self.0.as_ref().is_none_or(|known| known.edits.is_empty() && known.arrived.is_empty())
     }
 
+    /// Whether none have arrived, and none were changed or asked for.
+    #[inline]
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Lets `later` edits follow these.
     pub(crate) fn append(&mut self, later: Self) {
         // What the later guest has seen arrive has gone through these edits already.

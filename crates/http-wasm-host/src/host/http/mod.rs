@@ -237,9 +237,6 @@ impl HttpHost {
 
     /// Removes headers that some recipients would take for this one.
     fn remove_variants(&mut self, message: BodyKind, name: &[u8]) {
-        if !self.0.folds_underscores {
-            return;
-        }
         let headers = match message {
             BodyKind::Request => self.0.request.as_mut().map(Request::headers_mut),
             BodyKind::Response => self.0.response.as_mut().map(Response::headers_mut),

@@ -159,7 +159,9 @@ impl LocalHost for HttpHost {
         name: &[u8],
         change: HeaderChange<'_>,
     ) -> Result<(), Refused> {
-        self.remove_variants(message, name);
+        if self.0.folds_underscores {
+            self.remove_variants(message, name);
+        }
         let headers = self.headers_mut(message);
         match change {
             HeaderChange::Set(value) => insert(headers, name, value),

@@ -13,6 +13,21 @@ use super::ledger::{BodyMemory, Evictable, Holder, Ledger, NoBodyMemory};
 /// holds bytes has an age. At the limit, requests that make no progress lose their bytes first, then the youngest. The
 /// oldest request that makes progress gets what it asks for, up to its own limits, so that there is always one request
 /// that can finish.
+///
+/// [`EngineBuilder::body_memory_budget`](crate::EngineBuilder::body_memory_budget) sets the limit, and
+/// [`Engine::body_budget`](crate::Engine::body_budget) returns the budget. A server that holds bodies itself can reserve
+/// memory for them here:
+///
+/// ```
+/// use http_wasm_host::Engine;
+///
+/// let engine = Engine::builder().body_memory_budget(64 << 20).build()?;
+/// let cached = engine.body_budget().try_hold(1 << 20).expect("nothing else is held");
+/// assert_eq!(engine.body_budget().memory().held, 1 << 20);
+/// drop(cached);
+/// assert_eq!(engine.body_budget().memory().held, 0);
+/// # Ok::<(), http_wasm_host::LoadError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct BodyBudget(Option<Arc<Ledger>>);
 
@@ -172,6 +187,7 @@ pub struct Reservation {
 
 impl Reservation {
     /// The number of bytes.
+    #[inline]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -234,7 +250,10 @@ impl Reservation {
 }
 
 impl Drop for Reservation {
+    #[inline]
     fn drop(&mut self) {
-        self.release(self.bytes);
+        if self.bytes > 0 {
+            self.release(self.bytes);
+        }
     }
 }

@@ -105,7 +105,7 @@ fn change<'m, H: Host>(
     let name = memory::read(memory, "name", name.0, name.1)?;
     let value = memory::read(memory, "value", value.0, value.1)?;
     exchange.change_header(kind, name, change(value))?;
-    if has_no_effect(name) && value != b"0" && log::enabled(Level::DEBUG) {
+    if log::enabled(Level::DEBUG) && has_no_effect(name) && value != b"0" {
         let name = printable(name, name.len());
         let what = format!("setting `{name}` has no effect: framing and connections are managed by the host");
         state.guest.log.no_effect(&what);
