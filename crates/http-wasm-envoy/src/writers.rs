@@ -100,7 +100,7 @@ impl Writer {
             match &mut self.placement {
                 Placement::OnWorker(stream) => {
                     if has_response {
-                        stream.answered();
+                        stream.on_response();
                     }
                     begin_slice();
                     if let Poll::Ready(decision) = Pin::new(stream).poll(cx) {

@@ -29,7 +29,7 @@ fn fields(fields: &[Field]) {
         let shown = name.escape_ascii();
         assert!(is_token(name), "\"{shown}\" is not a field name");
         assert!(!name.iter().any(u8::is_ascii_uppercase), "\"{shown}\" is not lower case");
-        assert!(is_value(value), "the value of {shown} is illegal: \"{}\"", value.escape_ascii());
+        assert!(is_value(value), "the value of {shown} is invalid: \"{}\"", value.escape_ascii());
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) enum Reason {
     #[error("{argument} is empty")]
     Empty { argument: &'static str },
     #[error("{argument} is not a valid {what}: {value}")]
-    Illegal { argument: &'static str, what: &'static str, value: String },
+    Invalid { argument: &'static str, what: &'static str, value: String },
     #[error("unknown {argument} {value}")]
     UnknownKind { argument: &'static str, value: u32 },
     #[error("buf_limit is 0: there is no room to read into")]
@@ -86,7 +86,7 @@ impl Reason {
             | Self::NoMemory
             | Self::NoRequest
             | Self::Empty { .. }
-            | Self::Illegal { .. }
+            | Self::Invalid { .. }
             | Self::UnknownKind { .. }
             | Self::NoRoom
             | Self::Status(_)
@@ -108,11 +108,11 @@ impl Reason {
         Self::Refused(refused)
     }
 
-    /// A [`Reason::Illegal`] that shows `value` in printable form and with limited length.
-    pub(crate) fn illegal(argument: &'static str, what: &'static str, value: &[u8]) -> Self {
+    /// A [`Reason::Invalid`] that shows `value` in printable form and with limited length.
+    pub(crate) fn invalid(argument: &'static str, what: &'static str, value: &[u8]) -> Self {
         const SHOWN: usize = 64;
         let shown = value[..value.len().min(SHOWN)].escape_ascii();
         let more = if value.len() > SHOWN { "…" } else { "" };
-        Self::Illegal { argument, what, value: format!("\"{shown}\"{more}") }
+        Self::Invalid { argument, what, value: format!("\"{shown}\"{more}") }
     }
 }

@@ -21,7 +21,7 @@ impl<H: Host> Exchange<H> {
             return Err(Reason::Empty { argument: "method" });
         }
         if !text::is_token(method) {
-            return Err(Reason::illegal("method", "method", method));
+            return Err(Reason::invalid("method", "method", method));
         }
         self.budget.check_uri(method.len())?;
         self.host.change_request(RequestChange::Method(method)).map_err(Reason::refused)
@@ -41,7 +41,7 @@ impl<H: Host> Exchange<H> {
         }
         let asterisk = self.host.method() == b"OPTIONS";
         let target = text::origin_form(uri, asterisk).map_err(|_| {
-            Reason::illegal("uri", "URI (a path that starts with \"/\", or an absolute URI)", uri)
+            Reason::invalid("uri", "URI (a path that starts with \"/\", or an absolute URI)", uri)
         })?;
         self.budget.check_uri(target.len())?;
         self.host.change_request(RequestChange::Uri(&target)).map_err(Reason::refused)

@@ -90,7 +90,7 @@ impl<H: Host> Exchange<H> {
         };
         check_name(name)?;
         if !text::is_field_value(value) {
-            return Err(Reason::illegal("value", "header value", value));
+            return Err(Reason::invalid("value", "header value", value));
         }
         let special = Special::of(name);
         match special {
@@ -101,7 +101,7 @@ impl<H: Host> Exchange<H> {
         self.budget.spend_field(name, value)?;
         if kind == HeaderKind::Request && special == Some(Special::Host) {
             if !text::is_authority(value) {
-                return Err(Reason::illegal("value", "host", value));
+                return Err(Reason::invalid("value", "host", value));
             }
             return self.host.change_request(RequestChange::Authority(value)).map_err(Reason::refused);
         }
@@ -114,7 +114,7 @@ impl<H: Host> Exchange<H> {
             return Ok(());
         }
         if kind == HeaderKind::Request && special == Some(Special::Host) {
-            return Err(Reason::illegal(
+            return Err(Reason::invalid(
                 "name",
                 "header name to remove, since a request always has a host",
                 name,
@@ -167,6 +167,6 @@ fn check_name(name: &[u8]) -> Result<(), Reason> {
     match name {
         [] => Err(Reason::Empty { argument: "name" }),
         _ if text::is_token(name) => Ok(()),
-        _ => Err(Reason::illegal("name", "header name", name)),
+        _ => Err(Reason::invalid("name", "header name", name)),
     }
 }

@@ -185,7 +185,7 @@ impl StreamWriter {
     }
 
     /// Ends the body with an error. What was written last isn't sent any more.
-    pub(crate) fn break_off(&self, why: &'static str) {
+    pub(crate) fn abort(&self, why: &'static str) {
         self.end(Err(why.into()));
         let unsent = self.0.lock().piece.take();
         drop(unsent);

@@ -123,14 +123,14 @@ impl<H: Host> RequestStream<H> {
     /// To be called when the next handler has responded. From then on, the next handler must take each write within
     /// [`stream_stall`](crate::Limits::stream_stall). Otherwise the body is aborted, reads return the end of the body,
     /// and writes are discarded.
-    pub fn answered(&mut self) {
+    pub fn on_response(&mut self) {
         self.0.has_answer = true;
     }
 
     /// Drops the stream. If the guest's call continues in the background, the returned value represents that call.
     pub fn abandon(&mut self) -> Option<AbandonedCall> {
         let call = self.0.call.as_mut()?;
-        self.0.body.break_off("the exchange of the request was dropped");
+        self.0.body.abort("the exchange of the request was dropped");
         let abandoned = call.abandon_stream();
         self.0.call = None;
         abandoned
@@ -173,7 +173,7 @@ impl<H: Host> Future for RequestStream<H> {
             writing.stall = None;
             writing
                 .body
-                .break_off("the next handler has responded, but didn't read the rest of the request in time");
+                .abort("the next handler has responded, but didn't read the rest of the request in time");
         }
     }
 }

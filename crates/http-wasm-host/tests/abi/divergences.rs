@@ -213,7 +213,7 @@ fn the_next_handlers_status_wins_over_one_set_before_next_without_buffering() {
 }
 
 #[test]
-fn illegal_header_names_and_values_trap() {
+fn invalid_header_names_and_values_trap() {
     for (name, value) in [("a b", "c"), ("a\\0d\\0ab", "c"), ("a", "b\\0d\\0ac"), ("a", "\\00")] {
         let probe = stops(&format!("(call $set_header_value 1 \"{name}\" \"{value}\")")).load();
         assert!(matches!(probe.outcome(get()), Err(error) if error.kind() == ErrorKind::HostCall));

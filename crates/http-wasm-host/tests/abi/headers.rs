@@ -200,12 +200,12 @@ fn handle_response_reads_the_request_as_it_was_forwarded() {
     assert_eq!(notes, [list(["changed"]), crate::support::text("PUT"), crate::support::text("/changed")]);
 }
 
-const ILLEGAL_NAMES: [&str; 11] =
+const INVALID_NAMES: [&str; 11] =
     ["a b", " a", "a:", "a\\0d", "a\\0a", "a\\00", "\\ff", "caf\\c3\\a9", "(a)", "a,b", "\\7f"];
 
 #[test]
-fn an_illegal_header_name_traps_when_it_is_set_or_added() {
-    for name in ILLEGAL_NAMES {
+fn an_invalid_header_name_traps_when_it_is_set_or_added() {
+    for name in INVALID_NAMES {
         for (function, call) in [
             ("set_header_value", "(call $set_header_value 0 {} \"v\")"),
             ("add_header_value", "(call $add_header_value 1 {} \"v\")"),
@@ -230,7 +230,7 @@ fn an_empty_header_name_traps_when_it_is_set_or_added() {
 fn looking_up_or_removing_an_invalid_name_finds_nothing_in_any_kind_and_phase() {
     let calls = |kinds: &[u32]| {
         let mut calls = String::new();
-        for name in ILLEGAL_NAMES.iter().chain([&""]) {
+        for name in INVALID_NAMES.iter().chain([&""]) {
             for kind in kinds {
                 calls += &format!(
                     "(call $remove_header {kind} \"{name}\")
@@ -240,7 +240,7 @@ fn looking_up_or_removing_an_invalid_name_finds_nothing_in_any_kind_and_phase() 
         }
         calls
     };
-    let names = ILLEGAL_NAMES.len() + 1;
+    let names = INVALID_NAMES.len() + 1;
     for features in [BUFFER_RESPONSE, BUFFER_REQUEST | BUFFER_RESPONSE] {
         let probe = proceeds(&calls(&[0, 1, 2, 3])).features(features).on_response(&calls(&[1, 3])).load();
         let host = probe.run(with_headers(&[("a", "1"), ("b", "2")]), |next| {
@@ -292,7 +292,7 @@ fn an_invalid_header_value_traps() {
 }
 
 #[test]
-fn an_illegal_value_traps_even_under_a_name_that_is_ignored() {
+fn an_invalid_value_traps_even_under_a_name_that_is_ignored() {
     for name in ["connection", "content-length", "transfer-encoding"] {
         let error = stops(&format!("(call $set_header_value 1 \"{name}\" \"a\\0ab\")")).load().error(get());
         assert_refused(&error, "set_header_value", Some(Phase::Request), "value");

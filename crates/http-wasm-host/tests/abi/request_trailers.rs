@@ -224,7 +224,7 @@ fn trailers_are_dropped_in_http_1_0() {
 }
 
 #[test]
-fn illegal_trailers_trap() {
+fn invalid_trailers_trap() {
     for (call, reason) in [
         ("(call $set_header_value 2 \"a b\" \"1\")", "name"),
         ("(call $set_header_value 2 0 0 \"1\")", "name is empty"),

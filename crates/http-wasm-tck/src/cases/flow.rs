@@ -134,7 +134,7 @@ fn traps(cases: &mut Vec<Case>) {
     let all: [(&str, &str, MakeScript); 3] = [
         ("unreachable", "traps", || script().trap()),
         ("stack-overflow", "overflows its stack", || script().overflow()),
-        ("host-call", "makes an illegal call", || {
+        ("host-call", "makes an invalid call", || {
             script().call(Function::GetHeaderNames, [9.into(), FREE.into(), 64.into()])
         }),
     ];

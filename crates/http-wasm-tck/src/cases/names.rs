@@ -9,14 +9,14 @@ use crate::wire::Framing;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    illegal_names(&mut cases);
+    invalid_names(&mut cases);
     semantics(&mut cases);
     oversized(&mut cases);
     kinds(&mut cases);
     cases
 }
 
-fn illegal_names(cases: &mut Vec<Case>) {
+fn invalid_names(cases: &mut Vec<Case>) {
     let names: [(&str, &[u8]); 9] = [
         ("empty", b""),
         ("space", b"x a"),
@@ -36,14 +36,14 @@ fn illegal_names(cases: &mut Vec<Case>) {
             let script = script().call(function, [kind.into(), name.into(), "1".into()]);
             let exchange = Exchange::get("/").before(script).check(traps());
             let case = case(format!("names/{verb}/{what}"), says, exchange);
-            cases.push(if what == "empty" { case } else { case.differs(super::differences::ILLEGAL) });
+            cases.push(if what == "empty" { case } else { case.differs(super::differences::INVALID) });
         }
         impossible(cases, what, name);
     }
     for (kind, kind_name) in &KINDS[2..] {
         let exchange = Exchange::get("/").before(script().set(*kind, b"x a", "1")).check(traps());
         let says = format!("an invalid name traps among {} as well", kind_name.replace('-', " "));
-        cases.push(case(format!("names/{kind_name}"), says, exchange).differs(super::differences::ILLEGAL));
+        cases.push(case(format!("names/{kind_name}"), says, exchange).differs(super::differences::INVALID));
     }
     let late = Exchange::get("/").features(2).after(script().set(RESPONSE, b"x a", "1"));
     cases.push(
@@ -52,7 +52,7 @@ fn illegal_names(cases: &mut Vec<Case>) {
             "an invalid name traps in handle_response as well".to_owned(),
             late.check(Check::Traps(Phase::Response)),
         )
-        .differs(super::differences::ILLEGAL),
+        .differs(super::differences::INVALID),
     );
 }
 

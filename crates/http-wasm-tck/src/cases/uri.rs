@@ -218,7 +218,7 @@ fn host(cases: &mut Vec<Case>) {
     );
     cases.push(
         case(
-            "host/illegal",
+            "host/invalid",
             "a host with a line break in it traps",
             exchange()
                 .before(script().set(REQUEST, "host", b"a\r\nx-injected: 1"))

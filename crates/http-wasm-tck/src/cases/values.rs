@@ -8,13 +8,13 @@ use crate::wire::Framing;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    illegal_values(&mut cases);
+    invalid_values(&mut cases);
     legal(&mut cases);
     methods(&mut cases);
     cases
 }
 
-fn illegal_values(cases: &mut Vec<Case>) {
+fn invalid_values(cases: &mut Vec<Case>) {
     let values: [(&str, &[u8]); 6] = [
         ("cr-lf", b"1\r\nx-injected: 2"),
         ("cr", b"1\rx-injected: 2"),
@@ -39,7 +39,7 @@ fn illegal_values(cases: &mut Vec<Case>) {
                     kind_name.replace('-', " ")
                 );
                 let id = format!("values/{verb}/{kind_name}/{what}");
-                cases.push(case(id, says, exchange.check(traps())).differs(super::differences::ILLEGAL));
+                cases.push(case(id, says, exchange.check(traps())).differs(super::differences::INVALID));
             }
         }
     }
@@ -116,7 +116,7 @@ fn methods(cases: &mut Vec<Case>) {
                 .check(Check::Method(method)),
         ));
     }
-    let illegal: [(&str, &[u8]); 6] = [
+    let invalid: [(&str, &[u8]); 6] = [
         ("empty", b""),
         ("space", b"GET /injected"),
         ("cr-lf", b"GET / HTTP/1.1\r\nx-injected: 1\r\n\r\nGET"),
@@ -124,13 +124,13 @@ fn methods(cases: &mut Vec<Case>) {
         ("nul", b"GET\0"),
         ("8-bit", b"G\xcbT"),
     ];
-    for (what, method) in illegal {
+    for (what, method) in invalid {
         let case = case(
-            format!("method/illegal/{what}"),
+            format!("method/invalid/{what}"),
             format!("set_method traps on a method with {}", described(what)),
             Exchange::get("/").before(script().call(Function::SetMethod, [method.into()])).check(traps()),
         );
-        cases.push(if what == "empty" { case } else { case.differs("an illegal method does not trap") });
+        cases.push(if what == "empty" { case } else { case.differs("an invalid method does not trap") });
     }
     cases.push(case(
         "method/after-set".to_owned(),

@@ -191,7 +191,7 @@ async fn write_request(
             && let Poll::Ready(answer) = forwarded.as_mut().poll(cx)
         {
             response = Some(answer);
-            stream.answered();
+            stream.on_response();
             respond.take().map(|respond| respond.send(()));
         }
         Pin::new(&mut stream).poll(cx)

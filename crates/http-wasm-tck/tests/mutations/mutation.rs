@@ -23,20 +23,20 @@ mutations! {
     ReadFaultIgnored,
     /// An empty method is ignored.
     EmptyMethodIgnored,
-    /// An illegal method is ignored.
-    IllegalMethodIgnored,
+    /// An invalid method is ignored.
+    InvalidMethodIgnored,
     /// An empty header name is ignored.
     EmptyNameIgnored,
-    /// An illegal header name is ignored.
-    IllegalNameIgnored,
-    /// Looking up an empty or illegal header name traps.
-    IllegalLookupTraps,
-    /// Removing an empty or illegal header name traps.
-    IllegalRemovalTraps,
-    /// An illegal header value is ignored.
-    IllegalValueIgnored,
-    /// An illegal URI is ignored.
-    IllegalUriIgnored,
+    /// An invalid header name is ignored.
+    InvalidNameIgnored,
+    /// Looking up an empty or invalid header name traps.
+    InvalidLookupTraps,
+    /// Removing an empty or invalid header name traps.
+    InvalidRemovalTraps,
+    /// An invalid header value is ignored.
+    InvalidValueIgnored,
+    /// An invalid URI is ignored.
+    InvalidUriIgnored,
     /// An unknown header kind is ignored.
     HeaderKindIgnored,
     /// An unknown body kind is ignored.

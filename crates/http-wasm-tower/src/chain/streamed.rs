@@ -118,7 +118,7 @@ impl<N, F, O: ChainObserver> StreamedExchange<N, F, O> {
                 Poll::Ready(Ok(response)) => match self.writers.0.last_mut() {
                     None => return Poll::Ready(Ok(response)),
                     Some(writer) => {
-                        writer.guest.stream.answered();
+                        writer.guest.stream.on_response();
                         self.inner = Inner::Answered(response);
                     }
                 },

@@ -75,7 +75,7 @@ fn a_next_handler_that_has_responded_must_continue_to_read() {
     };
     let mut open = begin_request(&probe, get(), "one");
     assert!(!stalls(&mut open), "there is no answer yet");
-    open.guest.as_mut().unwrap().answered();
+    open.guest.as_mut().unwrap().on_response();
     assert_eq!(open.read(), "one!");
     assert!(!stalls(&mut open), "it waits for the client");
     open.client.push("two");

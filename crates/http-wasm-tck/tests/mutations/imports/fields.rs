@@ -19,7 +19,7 @@ pub(super) fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Option<Inte
             _ => None,
         },
         ("get_header_values", &[kind, name, len, ..]) => match mutation {
-            Mutation::IllegalLookupTraps => Some(checked(call, name, len)),
+            Mutation::InvalidLookupTraps => Some(checked(call, name, len)),
             Mutation::NamesCaseSensitive => {
                 let upper =
                     bytes(call.memory, name, len).is_some_and(|name| name.iter().any(u8::is_ascii_uppercase));
@@ -78,7 +78,7 @@ fn removed(
     len: u32,
 ) -> Option<Intercepted> {
     match mutation {
-        Mutation::IllegalRemovalTraps => Some(checked(call, name, len)),
+        Mutation::InvalidRemovalTraps => Some(checked(call, name, len)),
         Mutation::RemovesFirstOnly => Some(argument(call, name, len).and_then(|name| {
             let rest = values(call, kind, &name)?;
             let removed = call.proceed()?;

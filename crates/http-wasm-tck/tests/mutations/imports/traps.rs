@@ -29,13 +29,13 @@ fn forgiven(mutation: Mutation) -> Option<fn(&str) -> bool> {
             |trap| trap.contains("OutOfBounds") && !trap.contains("argument: \"buf\"")
         }
         Mutation::EmptyMethodIgnored => |trap| trap.contains("Empty { argument: \"method\""),
-        Mutation::IllegalMethodIgnored => |trap| trap.contains("Illegal { argument: \"method\""),
+        Mutation::InvalidMethodIgnored => |trap| trap.contains("Invalid { argument: \"method\""),
         Mutation::EmptyNameIgnored => |trap| trap.contains("Empty { argument: \"name\""),
-        Mutation::IllegalNameIgnored => {
-            |trap| trap.contains("Illegal { argument: \"name\"") && !trap.contains(HOST_REMOVED)
+        Mutation::InvalidNameIgnored => {
+            |trap| trap.contains("Invalid { argument: \"name\"") && !trap.contains(HOST_REMOVED)
         }
-        Mutation::IllegalValueIgnored => |trap| trap.contains("Illegal { argument: \"value\""),
-        Mutation::IllegalUriIgnored => |trap| trap.contains("Illegal { argument: \"uri\""),
+        Mutation::InvalidValueIgnored => |trap| trap.contains("Invalid { argument: \"value\""),
+        Mutation::InvalidUriIgnored => |trap| trap.contains("Invalid { argument: \"uri\""),
         Mutation::HeaderKindIgnored => |trap| trap.contains("UnknownKind { argument: \"header kind\""),
         Mutation::BodyKindIgnored => |trap| trap.contains("UnknownKind { argument: \"body kind\""),
         Mutation::NoRoomIgnored => |trap| trap.contains("NoRoom"),

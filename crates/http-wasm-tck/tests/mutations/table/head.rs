@@ -46,7 +46,7 @@ pub(super) const ROWS: &[(Fault, &[&str])] = &[
             "phases/get-header-values/response-trailers/before",
         ],
     ),
-    (Fault::Rule(Mutation::HostIgnored), &["host/add", "host/illegal", "host/set", "host/set-then-after"]),
+    (Fault::Rule(Mutation::HostIgnored), &["host/add", "host/invalid", "host/set", "host/set-then-after"]),
     (
         Fault::Rule(Mutation::ConnectionHeadersPass),
         &[
