@@ -268,7 +268,7 @@ impl<A: Answers> ReplayedInstance<'_, A> {
     /// Creates the instance, and runs its start-up. This must be called once, before the other functions.
     ///
     /// # Errors
-    /// If that fails.
+    /// If the module can't be instantiated, or its start-up traps, exits with an error, or takes too long.
     pub fn start(&mut self) -> Result<(), Error> {
         let started = self.try_start();
         started.map_err(|error| self.failed(None, &error))

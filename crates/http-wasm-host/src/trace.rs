@@ -279,7 +279,8 @@ impl<'a> TracedCall<'a> {
         (self.explain)(self)
     }
 
-    /// Returns the argument with this name.
+    /// Returns the argument with this name in the ABI, such as `uri` of `set_uri`. [`arguments`](Self::arguments)
+    /// returns all names.
     pub fn argument(&self, name: &str) -> Option<Argument<'a>> {
         self.arguments().find(|(its, _)| *its == name).map(|(_, argument)| argument)
     }

@@ -26,7 +26,9 @@ pub trait Detach: LocalHost {
     /// The type of the host that holds copies.
     type Detached: Host<Head = Self::Head>;
 
-    /// Copies what the exchange may still need. The response is available only once the server has one.
+    /// Copies what the exchange may still need: everything that the methods of [`LocalHost`] return. That includes the
+    /// heads of the request and of the response, once the server has one, the unread rest of their bodies, the protocol
+    /// version, and the client's address. Called once, on the host's own thread.
     fn into_detached(self) -> Self::Detached;
 }
 

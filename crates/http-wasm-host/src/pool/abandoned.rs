@@ -18,7 +18,8 @@ use crate::run::shared::Shared;
 use crate::stats::AbandonedCount;
 
 /// A guest's call that was abandoned, and that continues in the background: the guest was computing, or was writing a
-/// message while that was sent.
+/// message while that was sent. [`Progress::abandon`](crate::Progress::abandon) and
+/// [`RequestStream::abandon`](crate::RequestStream::abandon) return one.
 ///
 /// The guest doesn't notice: it can read what was received, and what it writes is discarded. If it passes the request
 /// on, the next handler isn't called, and the guest is notified that there is no response. Its time limits still apply.
