@@ -45,8 +45,8 @@ crate::choices! {
 
 /// Something that a [`Lint`] found in a guest.
 ///
-/// [`GuestFacts::warnings`](crate::GuestFacts::warnings) has those of a loaded guest, which are also logged. Displays as
-/// "what was found; what to do".
+/// [`GuestFacts::warnings`](crate::GuestFacts::warnings) has those of a loaded guest, which are also logged. Displays
+/// as "what was found; what to do".
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Warning {

@@ -13,8 +13,8 @@ use crate::limits::Limits;
 use crate::runtime::Background;
 use crate::text::printable;
 
-/// The `tracing` target of everything that guests log: the messages of the host function `log`, at their level, and each
-/// line on stdout and stderr, at the levels INFO and WARN. Events have the guest's name in the field `guest`.
+/// The `tracing` target of everything that guests log: the messages of the host function `log`, at their level, and
+/// each line on stdout and stderr, at the levels INFO and WARN. Events have the guest's name in the field `guest`.
 ///
 /// With a filter of `tracing-subscriber`, `http_wasm::guest=debug` shows the debug messages of guests.
 pub const TARGET: &str = "http_wasm::guest";

@@ -15,8 +15,8 @@ use super::ledger::{BodyMemory, Evictable, Holder, Ledger, NoBodyMemory};
 /// that can finish.
 ///
 /// [`EngineBuilder::body_memory_budget`](crate::EngineBuilder::body_memory_budget) sets the limit, and
-/// [`Engine::body_budget`](crate::Engine::body_budget) returns the budget. A server that holds bodies itself can reserve
-/// memory for them here:
+/// [`Engine::body_budget`](crate::Engine::body_budget) returns the budget. A server that holds bodies itself can
+/// reserve memory for them here:
 ///
 /// ```
 /// use http_wasm_host::Engine;
@@ -199,8 +199,8 @@ impl Reservation {
     /// Changes the reservation to this number of bytes.
     ///
     /// # Errors
-    /// If there is no room for more bytes, or if the request has been evicted and `bytes` isn't 0. What isn't needed any
-    /// more is released in any case.
+    /// If there is no room for more bytes, or if the request has been evicted and `bytes` isn't 0. Bytes that aren't
+    /// needed any more are released in any case.
     pub fn resize(&mut self, bytes: usize) -> Result<(), NoBodyMemory> {
         let Some(account) = &self.account else { return Ok(()) };
         match bytes.checked_sub(self.bytes) {
