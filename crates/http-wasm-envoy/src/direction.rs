@@ -3,7 +3,6 @@
 mod streaming;
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http_wasm_host::{BodyKind, BoxError, Feed, Fields, Message, NoBodyMemory};
@@ -190,6 +189,12 @@ impl Direction {
         };
     }
 
+    /// What may call back when it is dropped, at the end of the stream.
+    #[must_use = "it is dropped when nothing is borrowed"]
+    pub(crate) fn end(&mut self) -> (Stage, Option<Feed>) {
+        (std::mem::replace(&mut self.stage, Stage::Passing), self.feed.take())
+    }
+
     /// Discards the rest of the message, which isn't sent any more. The stage that is returned may call back when it is
     /// dropped.
     #[must_use = "it is dropped when nothing is borrowed"]
@@ -229,7 +234,7 @@ impl Direction {
     }
 
     /// Takes in what the current hook has received.
-    pub(crate) fn take_in(&mut self, filter: &Filter, at: Hook, waker: &Arc<StreamWaker>) {
+    pub(crate) fn take_in(&mut self, filter: &Filter, at: Hook, waker: &StreamWaker) {
         if matches!(self.stage, Stage::Passing) {
             return;
         }
@@ -280,7 +285,7 @@ impl Direction {
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub(crate) fn charge(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> Result<(), NoBodyMemory> {
+    pub(crate) fn charge(&mut self, filter: &Filter, waker: &StreamWaker) -> Result<(), NoBodyMemory> {
         if !memory::is_limited() {
             return Ok(());
         }
@@ -334,7 +339,7 @@ impl Direction {
 
     /// Takes in what was left in Envoy's buffer or by this hook, if the feed has room. Returns whether there was
     /// anything.
-    pub(crate) fn refill(&mut self, filter: &Filter, at: Hook, waker: &Arc<StreamWaker>) -> bool {
+    pub(crate) fn refill(&mut self, filter: &Filter, at: Hook, waker: &StreamWaker) -> bool {
         let has_room = self.feed.as_ref().is_some_and(|feed| feed.unread() < self.read_ahead());
         if !self.left || !has_room {
             return false;
@@ -354,12 +359,7 @@ impl Direction {
     }
 
     /// Passes the guests' body to Envoy. Returns whether the message may continue.
-    pub(crate) fn send(
-        &mut self,
-        filter: &Filter,
-        at: Hook,
-        waker: &Arc<StreamWaker>,
-    ) -> Result<bool, BoxError> {
+    pub(crate) fn send(&mut self, filter: &Filter, at: Hook, waker: &StreamWaker) -> Result<bool, BoxError> {
         match &self.stage {
             Stage::Passing => return Ok(true),
             Stage::Working | Stage::Discarded => return Ok(false),

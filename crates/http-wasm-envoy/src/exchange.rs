@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use http_wasm_host::{
-    BodyKind, Frame, Handled, InMemoryHost, Message, Outcome, Pinned, ResponseStream, StreamEnd,
+    BodyKind, Error, Frame, Handled, InMemoryHost, Message, Outcome, Pinned, Progress, ResponseStream,
+    StreamEnd,
 };
 
 use crate::config::{Behaviour, Config};
@@ -37,8 +38,7 @@ pub(crate) struct Exchange {
     config: Arc<Config>,
     /// How this request is handled, if not as its filter's others.
     of_route: Option<Arc<Behaviour>>,
-    /// The guests that have passed the request on, in the order of the chain.
-    pinned: RefCell<Vec<PinnedGuest>>,
+    pinned: RefCell<PinnedGuests>,
     /// The guests that are writing the request while it is sent.
     pub(crate) writers: Writers,
     /// The response of one of these, which replaces the upstream's.
@@ -130,7 +130,7 @@ impl Exchange {
         self.record_call(&guest.name, "request", outcome, started);
         let response = match decision {
             Ok(Outcome::Next(pinned)) => {
-                return self.pin(PinnedGuest { index, pinned, has_copies: true });
+                return self.pinned.borrow_mut().insert(PinnedGuest { index, pinned, has_copies: true });
             }
             Ok(Outcome::Respond(host)) => {
                 response_of(host.into_inner().map_or_else(Box::new, |live| live.memory))
@@ -141,23 +141,21 @@ impl Exchange {
         };
         // It replaces the responses of the guests behind it and of the upstream.
         self.writers.drop_from(index);
-        let behind: Vec<_> = self.pinned.borrow_mut().extract_if(.., |pinned| pinned.index > index).collect();
-        drop(behind);
+        loop {
+            let behind = self.pinned.borrow_mut().pop_behind(index);
+            if behind.is_none() {
+                break;
+            }
+        }
         self.replacement.replace(Some(response));
-    }
-
-    fn pin(&self, guest: PinnedGuest) {
-        let mut pinned = self.pinned.borrow_mut();
-        let at = pinned.partition_point(|other| other.index < guest.index);
-        pinned.insert(at, guest);
     }
 
     /// Whether no guest has passed the request on.
     pub(crate) fn has_no_pinned(&self) -> bool {
-        self.pinned.borrow().is_empty()
+        self.pinned.borrow().last.is_none()
     }
 
-    pub(crate) fn take_pinned(&self) -> Vec<PinnedGuest> {
+    pub(crate) fn take_pinned(&self) -> PinnedGuests {
         self.pinned.take()
     }
 }
@@ -188,11 +186,41 @@ pub(crate) struct PinnedGuest {
     has_copies: bool,
 }
 
+/// The guests that have passed the request on, in the order of the chain.
+#[derive(Default)]
+pub(crate) struct PinnedGuests {
+    /// Most chains have only one.
+    last: Option<PinnedGuest>,
+    others: Vec<PinnedGuest>,
+}
+
+impl PinnedGuests {
+    fn insert(&mut self, guest: PinnedGuest) {
+        if self.last.as_ref().is_some_and(|last| last.index > guest.index) {
+            let at = self.others.partition_point(|other| other.index < guest.index);
+            self.others.insert(at, guest);
+        } else {
+            self.others.extend(self.last.replace(guest));
+        }
+    }
+
+    fn pop(&mut self) -> Option<PinnedGuest> {
+        let last = self.last.take()?;
+        self.last = self.others.pop();
+        Some(last)
+    }
+
+    /// The last one, if it is behind `index`.
+    fn pop_behind(&mut self, index: usize) -> Option<PinnedGuest> {
+        if self.last.as_ref().is_some_and(|last| last.index > index) { self.pop() } else { None }
+    }
+}
+
 impl PinnedGuest {
     /// The guest's host, attached to the stream again if it was detached.
     fn live(&mut self, exchange: &Exchange) -> &mut Live {
         let host = self.pinned.host_mut();
-        if host.attached_mut().is_none() {
+        if !host.is_attached() {
             let detached = std::mem::replace(host, empty_host());
             *host = Host::new(match detached.into_inner() {
                 Err(copies) if self.has_copies => Live::attach(exchange.link.clone(), copies),
@@ -203,57 +231,125 @@ impl PinnedGuest {
     }
 }
 
-/// Calls `handle_request` of each guest.
-pub(crate) fn handle_request(exchange: Rc<Exchange>, message: Message) -> Task {
-    Box::pin(async move {
-        let mut message = message;
-        for (index, guest) in exchange.behaviour().chain.iter().enumerate() {
-            let started = Instant::now();
-            let host = Host::new(Live::new(exchange.link.clone(), message));
-            let called = drive(guest.guest.handle_request(host));
-            let Some(called) = while_writers_run(&exchange, called).await else {
-                return return_response(&exchange, None).await;
-            };
-            let outcome = match &called {
-                Ok(Outcome::Streams(_)) => None,
-                Ok(Outcome::Next(_)) => Some("next"),
-                Ok(Outcome::Respond(_)) => Some("respond"),
-                Ok(Outcome::Bypassed { .. }) => Some("failed_open"),
-                Err(_) => Some("failed"),
-            };
-            if let Some(outcome) = outcome {
-                exchange.record_call(&guest.name, "request", outcome, started);
+/// A call of a guest that has begun.
+struct Call<T> {
+    /// The guest's place in the chain.
+    index: usize,
+    started: Instant,
+    progress: Progress<Result<T, Error>>,
+}
+
+/// Calls `handle_request` of each guest. Most guests have nothing to wait for, so that no task is needed.
+pub(crate) fn handle_request(exchange: &Rc<Exchange>, message: Message) -> Result<Done, Task> {
+    let mut message = message;
+    for index in 0..exchange.behaviour().chain.len() {
+        let call = begin_request(exchange, index, message);
+        // Guests that write the request run meanwhile.
+        let called = match exchange.writers.is_empty() {
+            true => call.progress.done(),
+            false => Err(call.progress),
+        };
+        message = match called
+            .map(|called| exchange.requested(index, call.started, called.map_err(Failure::Guest)))
+        {
+            Ok(Ok(message)) => message,
+            Ok(Err(response)) if exchange.has_no_other() => {
+                return Ok(Done::Reply(Reply::of_guest(response)));
             }
-            message = match called {
-                Ok(Outcome::Streams(mut stream)) => {
-                    let host = std::mem::replace(stream.host_mut(), empty_host());
-                    exchange.writers.add(guest.clone(), index, started, stream);
-                    take_body(&mut attach(&exchange, host).memory.request)
-                }
-                Ok(Outcome::Next(pinned)) => {
-                    let mut pinned = PinnedGuest { index, pinned, has_copies: false };
-                    let reads_request = pinned.pinned.reads_request();
-                    let live = pinned.live(&exchange);
-                    if reads_request {
-                        live.save_request();
-                    }
-                    let next = take_body(&mut live.memory.request);
-                    exchange.pin(pinned);
-                    next
-                }
-                Ok(Outcome::Respond(host)) => {
-                    let response = response_of(attach(&exchange, host).memory);
-                    return return_response(&exchange, Some(response)).await;
-                }
-                Ok(Outcome::Bypassed { host, error }) => {
-                    failure::log_bypassed(&error);
-                    take_body(&mut attach(&exchange, host).memory.request)
-                }
-                Err(failure) => return return_response(&exchange, Some(Reply::of_failure(&failure))).await,
-            };
+            Ok(Err(response)) => {
+                let exchange = exchange.clone();
+                return Err(Box::pin(async move { return_response(&exchange, Some(response)).await }));
+            }
+            Err(progress) => {
+                return Err(Box::pin(finish_request(exchange.clone(), Call { progress, ..call })));
+            }
+        };
+    }
+    Ok(exchange.request_continues(message))
+}
+
+fn begin_request(exchange: &Exchange, index: usize, message: Message) -> Call<Outcome<Host>> {
+    let started = Instant::now();
+    let host = Host::new(Live::new(exchange.link.clone(), message));
+    let progress = exchange.behaviour().chain[index].guest.handle_request(host);
+    Call { index, started, progress }
+}
+
+/// Waits for a guest's `handle_request`, and calls it of the guests that follow.
+async fn finish_request(exchange: Rc<Exchange>, call: Call<Outcome<Host>>) -> Done {
+    let mut call = call;
+    loop {
+        let Call { index, started, progress } = call;
+        let Some(called) = while_writers_run(&exchange, drive(progress)).await else {
+            return return_response(&exchange, None).await;
+        };
+        let message = match exchange.requested(index, started, called) {
+            Ok(message) => message,
+            Err(response) => return return_response(&exchange, Some(response)).await,
+        };
+        if index + 1 == exchange.behaviour().chain.len() {
+            return exchange.request_continues(message);
         }
-        Done::Continue { body: message, streams: !exchange.writers.is_empty() }
-    })
+        call = begin_request(&exchange, index + 1, message);
+    }
+}
+
+impl Exchange {
+    fn request_continues(&self, body: Message) -> Done {
+        Done::Continue { body, streams: !self.writers.is_empty() }
+    }
+
+    /// Whether no other guest has seen the request.
+    fn has_no_other(&self) -> bool {
+        self.writers.is_empty() && self.has_no_pinned() && self.replacement.borrow().is_none()
+    }
+
+    /// Handles the outcome of a guest's `handle_request`. Returns the body for the guest that follows.
+    ///
+    /// # Errors
+    /// The response to be sent instead.
+    fn requested(
+        &self,
+        index: usize,
+        started: Instant,
+        called: Result<Outcome<Host>, Failure>,
+    ) -> Result<Message, Box<InMemoryHost>> {
+        let guest = &self.behaviour().chain[index];
+        let outcome = match &called {
+            Ok(Outcome::Streams(_)) => None,
+            Ok(Outcome::Next(_)) => Some("next"),
+            Ok(Outcome::Respond(_)) => Some("respond"),
+            Ok(Outcome::Bypassed { .. }) => Some("failed_open"),
+            Err(_) => Some("failed"),
+        };
+        if let Some(outcome) = outcome {
+            self.record_call(&guest.name, "request", outcome, started);
+        }
+        match called {
+            Ok(Outcome::Streams(mut stream)) => {
+                let host = std::mem::replace(stream.host_mut(), empty_host());
+                self.writers.add(guest.clone(), index, started, stream);
+                Ok(take_body(&mut attach(self, host).memory.request))
+            }
+            Ok(Outcome::Next(pinned)) => {
+                let mut pinned = PinnedGuest { index, pinned, has_copies: false };
+                let reads_request = pinned.pinned.reads_request();
+                let live = pinned.live(self);
+                if reads_request {
+                    live.save_request();
+                }
+                let next = take_body(&mut live.memory.request);
+                self.pinned.borrow_mut().insert(pinned);
+                Ok(next)
+            }
+            Ok(Outcome::Respond(host)) => Err(response_of(attach(self, host).memory)),
+            Ok(Outcome::Bypassed { host, error }) => {
+                failure::log_bypassed(&error);
+                Ok(take_body(&mut attach(self, host).memory.request))
+            }
+            Err(failure) => Err(Reply::of_failure(&failure)),
+        }
+    }
 }
 
 /// Waits until guests have finished writing the request, which Envoy already has.
@@ -281,24 +377,68 @@ async fn while_writers_run<T>(exchange: &Exchange, call: impl Future<Output = T>
     .await
 }
 
-/// Calls `handle_response` of the guests that have passed the request on, in reverse order.
-pub(crate) fn handle_response(exchange: Rc<Exchange>, message: Message) -> Task {
-    Box::pin(async move {
-        // The task is polled again when that changes.
-        poll_fn(|_| if exchange.is_writing.get() { Poll::Pending } else { Poll::Ready(()) }).await;
-        let mut pinned = exchange.take_pinned();
-        let (mut message, mut streams) = (message, false);
-        while let Some(guest) = pinned.pop() {
-            match respond(&exchange, guest, HeadLocation::Envoy, |memory| memory.response = message).await {
-                Ok((mut memory, writes)) => {
-                    streams |= writes;
-                    message = take_body(&mut memory.response);
-                }
-                Err(failure) => return pass_back(&exchange, pinned, Reply::of_failure(&failure)).await,
+/// Calls `handle_response` of the guests that have passed the request on, in reverse order. Most guests have nothing to
+/// wait for, so that no task is needed.
+pub(crate) fn handle_response(exchange: &Rc<Exchange>, message: Message) -> Result<Done, Task> {
+    if exchange.is_writing.get() {
+        let exchange = exchange.clone();
+        return Err(Box::pin(async move {
+            // The task is polled again when that changes.
+            poll_fn(|_| if exchange.is_writing.get() { Poll::Pending } else { Poll::Ready(()) }).await;
+            match call_responses(&exchange, message) {
+                Ok(done) => done,
+                Err(task) => task.await,
+            }
+        }));
+    }
+    call_responses(exchange, message)
+}
+
+fn call_responses(exchange: &Rc<Exchange>, message: Message) -> Result<Done, Task> {
+    let mut pinned = exchange.take_pinned();
+    let (mut message, mut streams) = (message, false);
+    while let Some(guest) = pinned.pop() {
+        let call = begin_response(exchange, guest, HeadLocation::Envoy, |memory| memory.response = message);
+        let responded = match call.progress.done() {
+            Ok(called) => exchange.responded(call.index, call.started, called.map_err(Failure::Guest)),
+            Err(progress) => {
+                let call = Call { progress, ..call };
+                return Err(Box::pin(finish_responses(exchange.clone(), call, pinned, streams)));
+            }
+        };
+        match responded {
+            Ok((mut memory, writes)) => {
+                streams |= writes;
+                message = take_body(&mut memory.response);
+            }
+            Err(failure) => {
+                let (exchange, reply) = (exchange.clone(), Reply::of_failure(&failure));
+                return Err(Box::pin(async move { pass_back(&exchange, pinned, reply).await }));
             }
         }
-        Done::Continue { body: message, streams }
-    })
+    }
+    Ok(Done::Continue { body: message, streams })
+}
+
+/// Waits for a guest's `handle_response`, and calls it of the guests in front of it.
+async fn finish_responses(
+    exchange: Rc<Exchange>,
+    call: Call<Handled<Host>>,
+    mut pinned: PinnedGuests,
+    mut streams: bool,
+) -> Done {
+    let mut call = call;
+    loop {
+        let message = match finish_response(&exchange, call).await {
+            Ok((mut memory, writes)) => {
+                streams |= writes;
+                take_body(&mut memory.response)
+            }
+            Err(failure) => return pass_back(&exchange, pinned, Reply::of_failure(&failure)).await,
+        };
+        let Some(guest) = pinned.pop() else { return Done::Continue { body: message, streams } };
+        call = begin_response(&exchange, guest, HeadLocation::Envoy, |memory| memory.response = message);
+    }
 }
 
 /// Passes a response that replaces the upstream's back through the guests that have seen the request, once those that
@@ -311,16 +451,13 @@ async fn return_response(exchange: &Exchange, response: Option<Box<InMemoryHost>
 }
 
 /// Passes a response that Envoy doesn't have yet back through the remaining guests.
-async fn pass_back(
-    exchange: &Exchange,
-    mut pinned: Vec<PinnedGuest>,
-    mut response: Box<InMemoryHost>,
-) -> Done {
+async fn pass_back(exchange: &Exchange, mut pinned: PinnedGuests, mut response: Box<InMemoryHost>) -> Done {
     while let Some(guest) = pinned.pop() {
         let put = |memory: &mut InMemoryHost| {
             (memory.status, memory.response) = (response.status, std::mem::take(&mut response.response));
         };
-        let responded = match respond(exchange, guest, HeadLocation::Memory, put).await {
+        let call = begin_response(exchange, guest, HeadLocation::Memory, put);
+        let responded = match finish_response(exchange, call).await {
             Ok((memory, true)) => collect_response(&exchange.link.filter, memory).await,
             Ok((memory, false)) => Ok(memory),
             Err(failure) => Err(failure),
@@ -357,35 +494,55 @@ async fn collect_response(
 }
 
 /// Calls `handle_response` of one guest. `place` is where the response's head is; `put` stores the part of the response
-/// that is kept in memory. Returns the response, and whether the guest is still writing it.
-async fn respond(
+/// that is kept in memory.
+fn begin_response(
     exchange: &Exchange,
     mut guest: PinnedGuest,
     place: HeadLocation,
     put: impl FnOnce(&mut InMemoryHost),
-) -> Result<(Box<InMemoryHost>, bool), Failure> {
+) -> Call<Handled<Host>> {
     let started = Instant::now();
     let live = guest.live(exchange);
     live.response = place;
     put(&mut live.memory);
-    let PinnedGuest { index, pinned, .. } = guest;
-    let guest = &exchange.behaviour().chain[index];
-    let called = drive(pinned.handle_response()).await;
-    let outcome = match &called {
-        Ok(Handled { error: None, .. }) => "handled",
-        Ok(Handled { error: Some(_), .. }) => "failed_open",
-        Err(_) => "failed",
-    };
-    if let Ok(Handled { host, stream: Some(stream), .. }) = called {
-        exchange.add_response_writer(guest.clone(), started, stream);
-        return Ok((attach(exchange, host).memory, true));
+    Call { index: guest.index, started, progress: guest.pinned.handle_response() }
+}
+
+async fn finish_response(
+    exchange: &Exchange,
+    call: Call<Handled<Host>>,
+) -> Result<(Box<InMemoryHost>, bool), Failure> {
+    let Call { index, started, progress } = call;
+    let called = drive(progress).await;
+    exchange.responded(index, started, called)
+}
+
+impl Exchange {
+    /// Handles the outcome of a guest's `handle_response`. Returns the response, and whether the guest is still writing
+    /// it.
+    fn responded(
+        &self,
+        index: usize,
+        started: Instant,
+        called: Result<Handled<Host>, Failure>,
+    ) -> Result<(Box<InMemoryHost>, bool), Failure> {
+        let guest = &self.behaviour().chain[index];
+        let outcome = match &called {
+            Ok(Handled { error: None, .. }) => "handled",
+            Ok(Handled { error: Some(_), .. }) => "failed_open",
+            Err(_) => "failed",
+        };
+        if let Ok(Handled { host, stream: Some(stream), .. }) = called {
+            self.add_response_writer(guest.clone(), started, stream);
+            return Ok((attach(self, host).memory, true));
+        }
+        self.record_call(&guest.name, "response", outcome, started);
+        let Handled { host, error, .. } = called?;
+        if let Some(error) = error {
+            failure::log_bypassed(&error);
+        }
+        Ok((attach(self, host).memory, false))
     }
-    exchange.record_call(&guest.name, "response", outcome, started);
-    let Handled { host, error, .. } = called?;
-    if let Some(error) = error {
-        failure::log_bypassed(&error);
-    }
-    Ok((attach(exchange, host).memory, false))
 }
 
 /// Attaches a host to the stream, and applies the changes made to its copies.

@@ -9,8 +9,9 @@ use bytes::{Bytes, BytesMut};
 use http_wasm_host::{BodyKind, Fields};
 
 use crate::ffi::{Attribute, BodyPart, Buf, Callbacks, FilterPtr, Header, Map, NotSend, callbacks};
+use crate::heads::METHODS;
 use crate::memory::StreamMemory;
-use crate::names;
+use crate::snapshot::{self, FIELDS, Found, MapInHook};
 use crate::wake::Scheduler;
 use crate::watermarks::{Pace, Watermarks};
 
@@ -20,13 +21,17 @@ use crate::watermarks::{Pace, Watermarks};
 /// After the end of the stream, all methods do nothing.
 pub(crate) struct Filter {
     ptr: Cell<FilterPtr>,
+    /// The number of the current hook.
+    hook: Cell<u32>,
+    /// The request's method, if it is one of [`METHODS`] and known.
+    pub(crate) method: Cell<Option<&'static [u8]>>,
     pub(crate) watermarks: Watermarks,
     pub(crate) memory: StreamMemory,
     _bound: NotSend,
 }
 
-/// The number of fields that can be read without an allocation.
-const FEW: usize = 32;
+/// Envoy's functions and the pointer to pass to them.
+type Live = (&'static Callbacks, FilterPtr);
 
 impl Filter {
     /// # Safety
@@ -35,6 +40,8 @@ impl Filter {
     pub(crate) unsafe fn new(ptr: FilterPtr) -> Self {
         Self {
             ptr: Cell::new(ptr),
+            hook: Cell::default(),
+            method: Cell::default(),
             watermarks: Watermarks::default(),
             memory: StreamMemory::default(),
             _bound: NotSend::MARK,
@@ -44,6 +51,12 @@ impl Filter {
     /// Marks the stream as destroyed.
     pub(crate) fn end(&self) {
         self.ptr.set(null_mut());
+        snapshot::forget();
+    }
+
+    /// Maps may have changed before each hook, and while Envoy has continued a message.
+    pub(crate) fn begin_hook(&self) {
+        self.hook.set(self.hook.get().wrapping_add(1));
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -52,7 +65,7 @@ impl Filter {
 
     /// Envoy's functions and the pointer to pass to them, until the stream ends.
     #[inline]
-    fn live(&self) -> Option<(&'static Callbacks, FilterPtr)> {
+    fn live(&self) -> Option<Live> {
         let ptr = self.ptr.get();
         if ptr.is_null() { None } else { callbacks().map(|callbacks| (callbacks, ptr)) }
     }
@@ -63,18 +76,76 @@ impl Filter {
     /// return it with a borrow of themselves, during which nothing changes the map.
     #[inline]
     pub(crate) fn header(&self, map: Map, name: &[u8]) -> Option<&[u8]> {
-        let (envoy, ptr) = self.live()?;
-        let mut value = Buf::EMPTY;
-        // SAFETY: the stream is alive, and both pointers are valid for the call.
-        let found = unsafe { (envoy.http_get_header)(ptr, map, Buf::of(name), &mut value, 0, null_mut()) };
+        let live @ (envoy, ptr) = self.live()?;
+        let value = match self.find(live, map, name, 0) {
+            Found::Value(value, _) => value,
+            Found::Nothing => return None,
+            Found::Unknown => {
+                let mut value = Buf::EMPTY;
+                // SAFETY: the stream is alive, and both pointers are valid for the call.
+                let found =
+                    unsafe { (envoy.http_get_header)(ptr, map, Buf::of(name), &mut value, 0, null_mut()) };
+                found.then_some(value)?
+            }
+        };
         // SAFETY: the value lives until the map changes; see above.
-        found.then(|| unsafe { value.bytes() })
+        Some(unsafe { value.bytes() })
+    }
+
+    /// Looks for a field in what is known of a map.
+    fn find(&self, live: Live, map: Map, name: &[u8], from: usize) -> Found {
+        snapshot::find(self.in_hook(live, map), name, from, |fields| self.read(live, map, fields))
+    }
+
+    fn in_hook(&self, (_, filter): Live, map: Map) -> MapInHook {
+        MapInHook { filter, map, hook: self.hook.get() }
+    }
+
+    /// Reads all fields of a map if there are few. Returns their number.
+    fn read(&self, (envoy, ptr): Live, map: Map, fields: &mut [Header; FIELDS]) -> usize {
+        // SAFETY: the stream is alive.
+        let count = unsafe { (envoy.http_get_headers_size)(ptr, map) };
+        if count > FIELDS {
+            return count;
+        }
+        // SAFETY: the stream is alive, and there is room for as many fields as Envoy has counted.
+        if count == 0 || !unsafe { (envoy.http_get_headers)(ptr, map, fields.as_mut_ptr()) } {
+            return 0;
+        }
+        if map == Map::Request && self.method.get().is_none() {
+            // SAFETY: the names and values live until the map changes.
+            let mut fields =
+                fields[..count].iter().map(|field| unsafe { (field.name.bytes(), field.value.bytes()) });
+            let method = fields.find_map(|(name, value)| (name == b":method").then_some(value));
+            self.method.set(METHODS.into_iter().find(|known| Some(*known) == method));
+        }
+        count
+    }
+
+    /// Called before a map is changed. Returns whether it may contain `name`.
+    fn change(&self, live: Live, map: Map, name: &[u8], removes: bool) -> bool {
+        // Envoy shows these under other names, or not at all.
+        let is_hidden = name.starts_with(b":") || name.eq_ignore_ascii_case(b"host");
+        let of = self.in_hook(live, map);
+        snapshot::change(of, name, removes && !is_hidden, |fields| self.read(live, map, fields)) || is_hidden
     }
 
     /// Visits all values under `name`. They point into Envoy's map: see [`header`](Self::header).
     #[inline]
     pub(crate) fn header_values<'a>(&'a self, map: Map, name: &[u8], mut visit: impl FnMut(&'a [u8])) {
-        let Some((envoy, ptr)) = self.live() else { return };
+        let Some(live @ (envoy, ptr)) = self.live() else { return };
+        let mut from = 0;
+        loop {
+            match self.find(live, map, name, from) {
+                Found::Value(value, next) => {
+                    // SAFETY: the value lives until the map changes; see above.
+                    visit(unsafe { value.bytes() });
+                    from = next;
+                }
+                Found::Nothing => return,
+                Found::Unknown => break,
+            }
+        }
         let (mut at, mut count) = (0, 0);
         loop {
             let mut value = Buf::EMPTY;
@@ -98,7 +169,7 @@ impl Filter {
         let Some((envoy, ptr)) = self.live() else { return };
         // SAFETY: the stream is alive.
         let count = unsafe { (envoy.http_get_headers_size)(ptr, map) };
-        let (mut few, mut many) = ([Header::EMPTY; FEW], Vec::new());
+        let (mut few, mut many) = ([Header::EMPTY; FIELDS], Vec::new());
         let fields = match few.get_mut(..count) {
             Some(few) => few,
             None => {
@@ -132,20 +203,13 @@ impl Filter {
     /// the stream has no such map.
     #[inline]
     pub(crate) fn set_header(&self, map: Map, name: &[u8], value: &[u8]) -> bool {
-        if !value.is_empty() && !self.may_contain(map, name) {
-            return self.add_header(map, name, value);
-        }
-        self.live().is_some_and(|(envoy, ptr)| {
+        self.live().is_some_and(|live @ (envoy, ptr)| {
+            let contains = self.change(live, map, name, false);
+            let set =
+                if contains || value.is_empty() { envoy.http_set_header } else { envoy.http_add_header };
             // SAFETY: the stream is alive; Envoy copies both.
-            unsafe { (envoy.http_set_header)(ptr, map, Buf::of(name), Buf::of(value)) }
+            unsafe { set(ptr, map, Buf::of(name), Buf::of(value)) }
         })
-    }
-
-    /// Whether a map may contain `name`. It always may if Envoy shows the field under another name, as it does `host`.
-    fn may_contain(&self, map: Map, name: &[u8]) -> bool {
-        let is_shown = !name.starts_with(b":") && !name.eq_ignore_ascii_case(b"host");
-        !is_shown
-            || names::may_contain(self.ptr.get(), map, name, |add| self.fields(map, |name, _| add(name)))
     }
 
     /// Adds `value` under `name`. An empty value, which Envoy 1.40 rejects, is ignored. Returns `false` if the stream
@@ -154,8 +218,8 @@ impl Filter {
         if value.is_empty() {
             return !self.has_ended();
         }
-        self.live().is_some_and(|(envoy, ptr)| {
-            names::added(ptr, map, name);
+        self.live().is_some_and(|live @ (envoy, ptr)| {
+            self.change(live, map, name, false);
             // SAFETY: the stream is alive; Envoy copies both.
             unsafe { (envoy.http_add_header)(ptr, map, Buf::of(name), Buf::of(value)) }
         })
@@ -163,8 +227,8 @@ impl Filter {
 
     /// Removes all values under `name`.
     pub(crate) fn remove_header(&self, map: Map, name: &[u8]) {
-        if let Some((envoy, ptr)) = self.live()
-            && self.may_contain(map, name)
+        if let Some(live @ (envoy, ptr)) = self.live()
+            && self.change(live, map, name, true)
         {
             // SAFETY: the stream is alive; a null value removes the header.
             unsafe { (envoy.http_set_header)(ptr, map, Buf::of(name), Buf::EMPTY) };
@@ -250,6 +314,7 @@ impl Filter {
         {
             // SAFETY: the stream is alive; Envoy copies the bytes.
             unsafe { send(ptr, Buf::of(bytes), true) };
+            self.begin_hook();
         }
     }
 
@@ -272,6 +337,7 @@ impl Filter {
                 Buf::of(details),
             );
         }
+        self.begin_hook();
     }
 
     /// Continues a held request. Envoy may destroy the stream or call its hooks before this returns.
@@ -279,6 +345,7 @@ impl Filter {
         if let Some((envoy, ptr)) = self.live() {
             // SAFETY: the stream is alive.
             unsafe { (envoy.http_filter_continue_decoding)(ptr) };
+            self.begin_hook();
         }
     }
 
@@ -287,6 +354,7 @@ impl Filter {
         if let Some((envoy, ptr)) = self.live() {
             // SAFETY: the stream is alive.
             unsafe { (envoy.http_filter_continue_encoding)(ptr) };
+            self.begin_hook();
         }
     }
 

@@ -122,19 +122,13 @@ pub(crate) struct RequestFacts {
 }
 
 impl RequestFacts {
-    /// Iterates over the map once, which is cheaper than two look-ups.
     pub(crate) fn of(filter: &Filter) -> Self {
-        let mut facts = Self::default();
-        filter.fields(Map::Request, |name, value| match name {
-            b":method" => {
-                facts.method = METHODS.into_iter().find(|known| *known == value);
-                facts.is_tunnel |= value == b"CONNECT";
-            }
-            b"upgrade" => facts.is_tunnel = true,
-            b"content-type" => facts.is_grpc = is_grpc(value),
-            _ => {}
-        });
-        facts
+        let method = filter.header(Map::Request, b":method").unwrap_or_default();
+        Self {
+            method: METHODS.into_iter().find(|known| *known == method),
+            is_tunnel: method == b"CONNECT" || filter.header(Map::Request, b"upgrade").is_some(),
+            is_grpc: has_grpc_request(filter),
+        }
     }
 }
 

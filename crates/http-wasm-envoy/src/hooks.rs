@@ -17,7 +17,6 @@ use crate::config::{Config, RouteConfig};
 use crate::ffi::{self, BodyStatus, Buf, ConfigPtr, FilterPtr, HeadersStatus, TrailersStatus};
 use crate::filter::Filter;
 use crate::inventory;
-use crate::names;
 use crate::process;
 use crate::stream::Stream;
 
@@ -41,7 +40,7 @@ unsafe fn on_stream<T>(stream: *const c_void, passes: T, hook: impl FnOnce(&Rc<S
     if stream.has_failed() {
         return passes;
     }
-    names::forget();
+    stream.begin_hook();
     match catch_unwind(AssertUnwindSafe(|| hook(&stream))) {
         Ok(status) => status,
         Err(_) => {

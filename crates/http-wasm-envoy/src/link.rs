@@ -15,26 +15,18 @@ pub(crate) struct Link {
     /// Envoy's heads at the time when the current host was detached.
     left: RefCell<Option<DetachedHeads>>,
     route_changed: Cell<bool>,
-    /// The request's method, if it is one of [`heads::METHODS`] and known.
-    method: Cell<Option<&'static [u8]>>,
     /// The response's status, once it is known.
     status: Cell<Option<u16>>,
 }
 
 impl Link {
     pub(crate) fn new(filter: Filter) -> Self {
-        Self {
-            filter,
-            left: RefCell::default(),
-            route_changed: Cell::default(),
-            method: Cell::default(),
-            status: Cell::default(),
-        }
+        Self { filter, left: RefCell::default(), route_changed: Cell::default(), status: Cell::default() }
     }
 
     /// The method in Envoy's map. It is cached, since each look-up in a map costs as much as a small guest's call.
     pub(crate) fn method(&self) -> &[u8] {
-        match self.method.get() {
+        match self.filter.method.get() {
             Some(method) => method,
             None => {
                 let method = self.filter.header(Map::Request, b":method").unwrap_or_default();
@@ -46,7 +38,7 @@ impl Link {
 
     /// Caches the method in Envoy's map.
     pub(crate) fn method_is(&self, method: &[u8]) {
-        self.method.set(heads::METHODS.into_iter().find(|known| *known == method));
+        self.filter.method.set(heads::METHODS.into_iter().find(|known| *known == method));
     }
 
     /// The status in Envoy's map. It is cached too.
@@ -69,7 +61,7 @@ impl Link {
 
     /// Forgets what is cached, since Envoy's maps may have changed.
     pub(crate) fn forget(&self) {
-        self.method.set(None);
+        self.filter.method.set(None);
         self.status.set(None);
     }
 

@@ -1,7 +1,6 @@
 //! What a stream's own buffers use of the memory for bodies.
 
 use std::cell::OnceCell;
-use std::sync::Arc;
 
 use http_wasm_host::{BodyAccount, BodyReservation, NoBodyMemory};
 
@@ -55,7 +54,7 @@ impl Charge {
     }
 
     /// Lets the stream's events handle an eviction of what is charged.
-    pub(crate) fn watch(&self, filter: &Filter, waker: &Arc<StreamWaker>) {
+    pub(crate) fn watch(&self, filter: &Filter, waker: &StreamWaker) {
         if self.0.is_some()
             && let Some(account) = filter.memory.account(|| None)
         {

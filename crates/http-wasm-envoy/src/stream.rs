@@ -28,7 +28,7 @@ pub(crate) struct Stream {
     link: Rc<Link>,
     /// Taken when the exchange begins.
     config: Cell<Option<Arc<Config>>>,
-    waker: Arc<StreamWaker>,
+    waker: StreamWaker,
     /// The guests' exchange, once the request's route is known and has guests.
     exchange: RefCell<Option<Rc<Exchange>>>,
     request: RefCell<Direction>,
@@ -59,7 +59,7 @@ impl Stream {
         Rc::new(Self {
             link: Rc::new(Link::new(filter)),
             config: Cell::new(Some(config)),
-            waker: Arc::default(),
+            waker: StreamWaker::default(),
             exchange: RefCell::default(),
             request: RefCell::new(Direction::new(BodyKind::Request)),
             response: RefCell::new(Direction::new(BodyKind::Response)),
@@ -103,8 +103,10 @@ impl Stream {
         };
         let may_stream = exchange.behaviour().chain.iter().any(|guest| guest.streams_requests);
         let message = self.request.borrow_mut().begin(self.filter(), ended, may_stream);
-        let task = exchange::handle_request(exchange, message);
-        self.request_task.replace(Some(task));
+        match exchange::handle_request(&exchange, message) {
+            Ok(done) => self.done(BodyKind::Request, done),
+            Err(task) => drop(self.request_task.replace(Some(task))),
+        }
         match self.step(BodyKind::Request, Hook::Headers { end }) {
             true => HeadersStatus::Continue,
             false => HeadersStatus::StopIteration,
@@ -144,8 +146,10 @@ impl Stream {
             // Polls them, so that a write that already waits is timed.
             self.waker.schedule(|| self.filter().scheduler());
         }
-        let task = exchange::handle_response(exchange, message);
-        self.response_task.replace(Some(task));
+        match exchange::handle_response(&exchange, message) {
+            Ok(done) => self.done(BodyKind::Response, done),
+            Err(task) => drop(self.response_task.replace(Some(task))),
+        }
         match self.step(BodyKind::Response, Hook::Headers { end }) {
             true => HeadersStatus::Continue,
             false => HeadersStatus::StopIteration,
@@ -230,8 +234,8 @@ impl Stream {
         exchange.writers.drop_from(0);
         let pinned = exchange.take_pinned();
         drop(pinned);
-        self.request.replace(Direction::new(BodyKind::Request));
-        self.response.replace(Direction::new(BodyKind::Response));
+        let ends = [&self.request, &self.response].map(|direction| direction.borrow_mut().end());
+        drop(ends);
         self.reply.take();
     }
 
@@ -247,6 +251,11 @@ impl Stream {
             }
         }
         Reply::failed().send(self.filter(), self.is_grpc());
+    }
+
+    /// Called before each hook.
+    pub(crate) fn begin_hook(&self) {
+        self.filter().begin_hook();
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -381,11 +390,12 @@ impl Stream {
                     self.filter().clear_route_cache();
                 }
                 // If guests have set a status that allows no body, the body is dropped as it arrives.
-                let is_bodyless = kind == BodyKind::Response && is_bodyless(self.link.status());
+                let has_body = self.direction(kind).borrow().has_body();
+                let is_bodyless = kind == BodyKind::Response && has_body && is_bodyless(self.link.status());
                 let writing = (kind == BodyKind::Request && streams).then(|| self.begin_writing()).flatten();
                 self.streams.set(streams && kind == BodyKind::Response);
                 let mut direction = self.direction(kind).borrow_mut();
-                if is_bodyless && direction.has_body() {
+                if is_bodyless {
                     // HTTP/2 clients compare the length with the body, which is now empty.
                     self.filter().remove_header(Map::Response, b"content-length");
                     direction.continue_with(self.filter(), Message::default(), false, None);

@@ -1,6 +1,7 @@
 //! Wakers that resume a stream's task on its worker.
 #![expect(unsafe_code, reason = "Envoy's scheduler is called from any thread")]
 
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
@@ -37,33 +38,70 @@ impl Drop for Scheduler {
     }
 }
 
-/// Wakes a stream's task: sets a flag that the worker checks after polling it and, once armed, calls the scheduler.
+/// Wakes a stream's task. Most streams never wait for anything, so what is shared with other threads is only allocated
+/// when it is first needed.
 #[derive(Default)]
-pub(crate) struct StreamWaker {
+pub(crate) struct StreamWaker(OnceCell<Arc<Shared>>);
+
+impl StreamWaker {
+    fn shared(&self) -> &Arc<Shared> {
+        self.0.get_or_init(Arc::default)
+    }
+
+    pub(crate) fn waker(&self) -> Waker {
+        self.shared().clone().into()
+    }
+
+    /// Whether it has been woken since the last call.
+    pub(crate) fn take(&self) -> bool {
+        self.0.get().is_some_and(|shared| shared.take())
+    }
+
+    /// Called when the worker handles an event.
+    pub(crate) fn scheduled(&self) {
+        if let Some(shared) = self.0.get() {
+            shared.scheduled();
+        }
+    }
+
+    /// From now on, wake-ups go through the scheduler. Returns `false` if it has already been woken.
+    pub(crate) fn arm(&self, scheduler: impl FnOnce() -> Option<Scheduler>) -> bool {
+        self.shared().arm(scheduler)
+    }
+
+    /// Calls the `scheduled` hook once the current one has returned.
+    pub(crate) fn schedule(&self, scheduler: impl FnOnce() -> Option<Scheduler>) {
+        self.shared().schedule(scheduler);
+    }
+
+    /// Stops wake-ups, since the stream has ended.
+    pub(crate) fn disarm(&self) {
+        if let Some(shared) = self.0.get() {
+            shared.disarm();
+        }
+    }
+}
+
+/// Sets a flag that the worker checks after polling the task and, once armed, calls the scheduler.
+#[derive(Default)]
+struct Shared {
     woken: AtomicBool,
     /// Whether the worker hasn't handled an event yet. One is enough until then.
     is_scheduled: AtomicBool,
     scheduler: Mutex<Option<Scheduler>>,
 }
 
-impl StreamWaker {
-    pub(crate) fn waker(self: &Arc<Self>) -> Waker {
-        self.clone().into()
-    }
-
-    /// Whether it has been woken since the last call.
-    pub(crate) fn take(&self) -> bool {
+impl Shared {
+    fn take(&self) -> bool {
         self.woken.swap(false, Ordering::AcqRel)
     }
 
-    /// Called when the worker handles an event.
-    pub(crate) fn scheduled(&self) {
+    fn scheduled(&self) {
         self.is_scheduled.store(false, Ordering::Release);
         self.take();
     }
 
-    /// From now on, wake-ups go through the scheduler. Returns `false` if it has already been woken.
-    pub(crate) fn arm(&self, scheduler: impl FnOnce() -> Option<Scheduler>) -> bool {
+    fn arm(&self, scheduler: impl FnOnce() -> Option<Scheduler>) -> bool {
         let mut current = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
         if current.is_none() {
             *current = scheduler();
@@ -71,8 +109,7 @@ impl StreamWaker {
         !self.woken.load(Ordering::Acquire)
     }
 
-    /// Calls the `scheduled` hook once the current one has returned.
-    pub(crate) fn schedule(self: &Arc<Self>, scheduler: impl FnOnce() -> Option<Scheduler>) {
+    fn schedule(&self, scheduler: impl FnOnce() -> Option<Scheduler>) {
         self.arm(scheduler);
         self.commit(self.scheduler.lock().unwrap_or_else(PoisonError::into_inner).as_ref());
     }
@@ -85,14 +122,13 @@ impl StreamWaker {
         }
     }
 
-    /// Stops wake-ups, since the stream has ended.
-    pub(crate) fn disarm(&self) {
+    fn disarm(&self) {
         let scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(scheduler);
     }
 }
 
-impl Wake for StreamWaker {
+impl Wake for Shared {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

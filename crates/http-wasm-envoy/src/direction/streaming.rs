@@ -1,7 +1,6 @@
 //! Messages that are sent while guests write them.
 
 use std::fmt;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -41,7 +40,7 @@ impl std::error::Error for TooMuch {}
 
 impl Direction {
     /// Whether this hook can send a guest's writes. If not, [`send_on`](Self::send_on) or another hook does.
-    pub(super) fn may_send(&mut self, filter: &Filter, at: Hook, waker: &Arc<StreamWaker>) -> bool {
+    pub(super) fn may_send(&mut self, filter: &Filter, at: Hook, waker: &StreamWaker) -> bool {
         if self.ended {
             // Envoy ends the message after what is sent now.
             if self.discards {
@@ -76,11 +75,7 @@ impl Direction {
     ///
     /// Envoy sends what it holds only once for each piece that a hook has stopped. So nothing is sent until the guest
     /// waits for the next piece, or has written a lot. A guest that doesn't wait continues in a later event.
-    pub(crate) fn send_on(
-        &mut self,
-        filter: &Filter,
-        waker: &Arc<StreamWaker>,
-    ) -> Result<SendResult, BoxError> {
+    pub(crate) fn send_on(&mut self, filter: &Filter, waker: &StreamWaker) -> Result<SendResult, BoxError> {
         self.refill(filter, Hook::Scheduled, waker);
         self.pull(filter, waker)?;
         if self.discards {
@@ -159,7 +154,7 @@ impl Direction {
     }
 
     /// Takes the available part of the guests' body. A guest that is still writing it runs during this call.
-    pub(super) fn pull(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> Result<(), BoxError> {
+    pub(super) fn pull(&mut self, filter: &Filter, waker: &StreamWaker) -> Result<(), BoxError> {
         if !matches!(self.stage, Stage::Sending(_)) {
             return Ok(());
         }

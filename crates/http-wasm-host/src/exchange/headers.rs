@@ -34,7 +34,9 @@ impl Special {
             17 => (&["transfer-encoding"], Self::Framing),
             _ => return None,
         };
-        same.iter().any(|same| name.eq_ignore_ascii_case(same.as_bytes())).then_some(special)
+        let is_same =
+            |same: &&str| same.as_bytes()[0] == name[0] | 0x20 && name.eq_ignore_ascii_case(same.as_bytes());
+        same.iter().any(is_same).then_some(special)
     }
 }
 

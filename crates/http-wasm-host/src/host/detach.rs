@@ -104,7 +104,14 @@ impl<L: Detach> Detachable<L> {
         Self(State::Detached(Box::new(detached)))
     }
 
+    /// Returns whether this is still the original host.
+    #[inline]
+    pub fn is_attached(&self) -> bool {
+        matches!(self.0, State::Attached(_))
+    }
+
     /// Returns the original host, unless it has been detached.
+    #[inline]
     pub fn attached_mut(&mut self) -> Option<&mut L> {
         match &mut self.0 {
             State::Attached(live) => Some(live.get_mut()),
