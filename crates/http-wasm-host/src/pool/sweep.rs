@@ -1,8 +1,9 @@
 //! Drops instances that are no longer needed, to free their memory, and creates missing ones.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::task::{Wake, Waker};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use crate::host::Host;
@@ -14,15 +15,17 @@ use crate::stats::DropReason;
 /// With shorter intervals, the thread would be busy without need.
 const SHORTEST: Duration = Duration::from_millis(5);
 
-/// With this many idle instances, lost ones aren't replaced before they are needed.
-const ENOUGH_IDLE: usize = 4;
+/// With this many idle instances, lost ones aren't replaced before they are needed. If all calls that compute are
+/// stopped, and as many that wait, there is still one more.
+static ENOUGH_IDLE: LazyLock<usize> =
+    LazyLock::new(|| (2 * available_parallelism().map_or(1, usize::from) + 1).clamp(5, 17));
 
 /// Checks a guest's pool once per quarter of its `idle_ttl`, on the housekeeping thread.
 pub(crate) struct Sweep<H: Host> {
     pool: Weak<Pool<H>>,
     factory: Arc<Factory<H>>,
     refills: AtomicBool,
-    /// The number of lost instances that may be worth replacing.
+    /// The number of instances that are lost, or soon will be, and that may be worth replacing.
     lost: AtomicUsize,
     timer: Mutex<Next>,
 }
@@ -41,7 +44,9 @@ impl<H: Host> Sweep<H> {
         let lost = AtomicUsize::new(0);
         let sweep = Arc::new(Self { pool: pool_again, factory, refills, lost, timer: Mutex::default() });
         sweep.schedule(pool);
-        pool.on_loss(Waker::from(Arc::new(Loss(Arc::downgrade(&sweep)))));
+        let loss = Waker::from(Arc::new(Loss(Arc::downgrade(&sweep))));
+        pool.shared().calls.compute.on_overrun(loss.clone());
+        pool.on_loss(loss);
         sweep
     }
 
@@ -96,7 +101,7 @@ impl<H: Host> Sweep<H> {
         if pool.is_short() {
             return true;
         }
-        let has_room = pool.idle() < ENOUGH_IDLE.min(pool.settings().max_idle.unwrap_or(ENOUGH_IDLE));
+        let has_room = pool.idle() < pool.settings().max_idle.unwrap_or(usize::MAX).min(*ENOUGH_IDLE);
         if !has_room {
             self.lost.store(0, Ordering::Relaxed);
         }
@@ -104,7 +109,8 @@ impl<H: Host> Sweep<H> {
     }
 }
 
-/// Woken when an instance is lost. Replaces it before a request needs it, if its start-up is slow.
+/// Woken when an instance is lost, and before that when its call computes for so long that it will probably be stopped.
+/// Replaces it before a request needs it, if its start-up is slow.
 struct Loss<H: Host>(Weak<Sweep<H>>);
 
 impl<H: Host> Wake for Loss<H> {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -30,12 +30,26 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Compute {
     weights: [Weight; 2],
     pub(crate) queue: Arc<ComputeQueue>,
+    on_overrun: OnceLock<Waker>,
 }
 
 impl Compute {
     pub(crate) fn new() -> Self {
         let permits = available_parallelism().map_or(1, usize::from);
-        Self { weights: Default::default(), queue: ComputeQueue::new(permits) }
+        Self { weights: Default::default(), queue: ComputeQueue::new(permits), on_overrun: OnceLock::new() }
+    }
+
+    /// Wakes `waker` whenever a call has computed for so long that its deadline will probably stop it.
+    pub(crate) fn on_overrun(&self, waker: Waker) {
+        let _ = self.on_overrun.set(waker);
+    }
+
+    /// Records such a call.
+    #[cold]
+    pub(crate) fn overran(&self) {
+        if let Some(waker) = self.on_overrun.get() {
+            waker.wake_by_ref();
+        }
     }
 
     #[inline]

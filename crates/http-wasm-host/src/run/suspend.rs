@@ -82,6 +82,10 @@ pub(crate) enum WaitsFor {
 /// still runs then, it computes for long: a call that was merely delayed by the machine ends within that tick.
 const DIRECT_TICKS: u64 = 2;
 
+/// A call that computes for this many slices and this many ticks will probably be stopped.
+const OVERRUN_SLICES: u64 = 8;
+const OVERRUN_TICKS: u64 = 50;
+
 /// Decides whether a guest's calls end so soon that they need no fiber.
 ///
 /// A call without a fiber can't yield: if it computes for long, it blocks its thread until its deadline. So a guest is
@@ -307,6 +311,9 @@ impl Suspension {
                 if self.spent >= self.limit.ticks {
                     return Err(self.stop());
                 }
+                if self.spent == self.overrun() {
+                    self.compute.overran();
+                }
                 let kind = self.passes_permit_on().then_some(QueueKind::Long);
                 let others = self.engine.background().yield_now();
                 Ok(UpdateDeadline::YieldCustom(1, self.until_resumed(others, kind)))
@@ -317,6 +324,13 @@ impl Suspension {
     /// Whether calls like the current one need a permit to compute.
     fn is_heavy(&self) -> bool {
         self.phase.is_some_and(|phase| self.compute.weight(phase).is_heavy())
+    }
+
+    /// The number of ticks after which a call will probably be stopped: far more than its guest's calls usually take, or
+    /// half of what it may take.
+    fn overrun(&self) -> u64 {
+        let slice = self.phase.map_or(0, |phase| self.compute.weight(phase).slice());
+        slice.saturating_mul(OVERRUN_SLICES).max(OVERRUN_TICKS).min(self.limit.ticks / 2)
     }
 
     fn has_used_slice(&self) -> bool {

@@ -13,6 +13,7 @@ mod framing;
 mod guests;
 mod hang_up;
 mod replace;
+mod replacements;
 mod request;
 mod request_streams;
 mod streaming;
