@@ -40,8 +40,10 @@ struct State {
     slot: Slot,
     /// The task that waits for a frame.
     reader: Option<Waker>,
-    /// The task that runs the connection, if it waits for the reader.
+    /// The task that runs the connection, if it waits for the reader or receives for it.
     connection: Option<Waker>,
+    /// Whether the connection was closed while a frame hadn't been read.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ pub(super) enum Wants {
 
 /// A body that arrives, and where to pass what is received of it. `length` is its length, if declared.
 pub(super) fn arriving(length: Option<u64>) -> (Sender, RequestBody) {
-    let state = State { slot: Slot::Unread, reader: None, connection: None };
+    let state = State { slot: Slot::Unread, reader: None, connection: None, closed: false };
     let shared = Arc::new(Shared(Mutex::new(state)));
     (Sender(shared.clone()), RequestBody::Arriving(Reader { shared, left: length, ended: false }))
 }
@@ -85,14 +87,14 @@ impl Sender {
     /// Waits until the reader wants something.
     pub(super) fn poll_wants(&self, cx: &mut Context<'_>) -> Poll<Wants> {
         let mut state = self.0.state();
-        match state.slot {
+        let wants = match state.slot {
+            Slot::Dropped => return Poll::Ready(Wants::Nothing),
             Slot::Wanted => Poll::Ready(Wants::Frame),
-            Slot::Dropped => Poll::Ready(Wants::Nothing),
-            Slot::Unread | Slot::Frame { .. } | Slot::Ended | Slot::Failed(_) => {
-                register(&mut state.connection, cx);
-                Poll::Pending
-            }
-        }
+            Slot::Unread | Slot::Frame { .. } | Slot::Ended | Slot::Failed(_) => Poll::Pending,
+        };
+        // While the connection receives, the reader may be dropped.
+        register(&mut state.connection, cx);
+        wants
     }
 
     /// Passes a frame to the reader, which must want one.
@@ -127,9 +129,14 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        let open = matches!(self.0.state().slot, Slot::Unread | Slot::Wanted);
-        if open {
-            self.fail("the connection was closed before the end of the body".into());
+        let mut state = self.0.state();
+        match state.slot {
+            Slot::Frame { last: false, .. } => state.closed = true,
+            Slot::Unread | Slot::Wanted => {
+                drop(state);
+                self.fail(closed_early());
+            }
+            Slot::Frame { last: true, .. } | Slot::Ended | Slot::Failed(_) | Slot::Dropped => {}
         }
     }
 }
@@ -156,12 +163,16 @@ impl Reader {
             return Poll::Ready(None);
         }
         let mut state = self.shared.state();
+        let was_wanted = matches!(state.slot, Slot::Wanted);
         let polled = match std::mem::replace(&mut state.slot, Slot::Wanted) {
             Slot::Unread | Slot::Wanted => {
                 register(&mut state.reader, cx);
                 Poll::Pending
             }
             Slot::Frame { frame, last } => {
+                if state.closed {
+                    state.slot = Slot::Failed(closed_early());
+                }
                 self.ended = last;
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.left = self.left.map(|left| left.saturating_sub(bytes));
@@ -177,13 +188,18 @@ impl Reader {
             }
         };
         // The next frame is received while this one is processed.
-        let connection = state.connection.take().filter(|connection| !connection.will_wake(cx.waker()));
+        let wakes = |connection: &mut Waker| !was_wanted && !connection.will_wake(cx.waker());
+        let connection = state.connection.take_if(wakes);
         drop(state);
         if let Some(connection) = connection {
             connection.wake();
         }
         polled
     }
+}
+
+fn closed_early() -> BoxError {
+    "the connection was closed before the end of the body".into()
 }
 
 /// Makes the current task the one that is woken.
@@ -231,5 +247,95 @@ impl Body for RequestBody {
             Self::Arriving(reader) if reader.ended => SizeHint::with_exact(0),
             Self::Arriving(reader) => reader.left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use bytes::Bytes;
+    use http_body::{Body as _, Frame};
+
+    use super::{RequestBody, Wants, arriving};
+
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A task, and how often it was woken.
+    fn task() -> (Waker, impl Fn() -> usize) {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        (count.clone().into(), move || count.0.load(Ordering::Relaxed))
+    }
+
+    fn frame() -> Frame<Bytes> {
+        Frame::data(Bytes::from_static(b"abc"))
+    }
+
+    /// What the body yields: the length of a frame, an error, or its end.
+    fn read(body: &mut RequestBody, task: &Waker) -> Poll<Option<Result<usize, ()>>> {
+        let polled = Pin::new(body).poll_frame(&mut Context::from_waker(task));
+        polled
+            .map(|frame| frame.map(|frame| frame.map(|frame| frame.data_ref().unwrap().len()).map_err(drop)))
+    }
+
+    #[test]
+    fn the_connection_and_a_reader_in_another_task_wake_each_other() {
+        let ((connection, connection_woken), (reader, reader_woken)) = (task(), task());
+        let cx = &mut Context::from_waker(&connection);
+        let (sender, mut body) = arriving(None);
+        assert!(sender.poll_wants(cx).is_pending());
+        assert!(read(&mut body, &reader).is_pending());
+        assert_eq!(connection_woken(), 1);
+        for received in 1..4 {
+            assert_eq!(sender.poll_wants(cx), Poll::Ready(Wants::Frame));
+            sender.send(frame(), false, cx);
+            assert_eq!(reader_woken(), received);
+            assert!(sender.poll_wants(cx).is_pending());
+            assert_eq!(read(&mut body, &reader), Poll::Ready(Some(Ok(3))));
+            assert!(read(&mut body, &reader).is_pending());
+            assert_eq!(connection_woken(), 1 + received);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_receives_is_woken_when_the_reader_is_dropped() {
+        let ((connection, connection_woken), (reader, _)) = (task(), task());
+        let cx = &mut Context::from_waker(&connection);
+        let (sender, mut body) = arriving(Some(100));
+        assert!(read(&mut body, &reader).is_pending());
+        assert_eq!(sender.poll_wants(cx), Poll::Ready(Wants::Frame));
+        assert!(read(&mut body, &reader).is_pending());
+        assert_eq!(connection_woken(), 0, "it knows already");
+        drop(body);
+        assert_eq!(connection_woken(), 1);
+        assert_eq!(sender.poll_wants(cx), Poll::Ready(Wants::Nothing));
+    }
+
+    #[test]
+    fn a_body_whose_connection_is_closed_fails_after_what_was_received() {
+        let (connection, (reader, reader_woken)) = (task().0, task());
+        let cx = &mut Context::from_waker(&connection);
+        let (sender, mut body) = arriving(None);
+        assert!(read(&mut body, &reader).is_pending());
+        sender.send(frame(), false, cx);
+        drop(sender);
+        assert_eq!(read(&mut body, &reader), Poll::Ready(Some(Ok(3))));
+        assert_eq!(read(&mut body, &reader), Poll::Ready(Some(Err(()))));
+        assert_eq!(read(&mut body, &reader), Poll::Ready(None));
+
+        let (sender, mut body) = arriving(None);
+        assert!(read(&mut body, &reader).is_pending());
+        drop(sender);
+        assert_eq!(reader_woken(), 2);
+        assert_eq!(read(&mut body, &reader), Poll::Ready(Some(Err(()))));
     }
 }

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Signals, serve};
 use crate::body::{BoxBody, BoxError, boxed, full};
@@ -435,6 +435,16 @@ async fn a_request_is_cancelled_when_its_client_has_been_gone_for_the_half_close
         assert_eq!((start.elapsed().as_secs(), sent.ends_with("slow")), (elapsed, answered), "{sent}");
         assert_eq!(served.task.await.unwrap().is_ok(), answered);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_if_the_rest_of_an_unread_body_does_not_arrive() {
+    let mut served = served(1000, ClientLimits::default());
+    let start = Instant::now();
+    served.send("POST /unread HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc").await;
+    let sent = timeout(Duration::from_secs(60), served.read_to_end()).await.expect("the connection ends");
+    assert!(sent.ends_with("unread"), "{sent}");
+    assert_eq!(start.elapsed().as_secs(), 5);
 }
 
 #[tokio::test]
