@@ -287,7 +287,8 @@ where
             (self.receiving, self.unread) = (None, true);
             return Poll::Ready(Ok(()));
         }
-        if self.input.is_empty() && std::mem::take(&mut receiving.expects_continue) {
+        // A client that has sent some of the body doesn't wait.
+        if std::mem::take(&mut receiving.expects_continue) && self.input.is_empty() {
             self.output.buffer.bytes().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.write_now(cx)?;
         }

@@ -367,6 +367,11 @@ async fn a_client_that_waits_for_100_continue_gets_it_only_if_the_body_is_wanted
     wanted.send(&format!("{}abc", head("/"))).await;
     assert!(wanted.read_until("ok").await.starts_with("HTTP/1.1 200 OK\r\n"));
     assert_eq!(wanted.received().len(), 2);
+    // Only some of it came.
+    wanted.send(&format!("{}a", head("/"))).await;
+    sleep(Duration::from_millis(20)).await;
+    wanted.send("bc").await;
+    assert!(wanted.read_until("ok").await.starts_with("HTTP/1.1 200 OK\r\n"));
 
     let mut unwanted = served(1000, ClientLimits::default());
     unwanted.send(&head("/unread")).await;
