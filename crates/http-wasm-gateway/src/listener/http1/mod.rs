@@ -5,6 +5,8 @@
 
 mod body;
 mod connection;
+#[cfg(test)]
+mod differential;
 mod half_close;
 mod head;
 mod output;

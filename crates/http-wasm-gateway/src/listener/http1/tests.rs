@@ -173,13 +173,13 @@ impl Served {
 }
 
 /// The requests that are found when `input` arrives in pieces of this size, and what is sent in response.
-async fn exchange(input: &str, piece: usize) -> (Vec<String>, String) {
+pub(super) async fn exchange(input: impl AsRef<[u8]>, piece: usize) -> (Vec<String>, String) {
     let served = served(piece, ClientLimits::default());
     let (mut read, mut write) = tokio::io::split(served.client);
-    let input = input.to_owned();
+    let input = input.as_ref().to_vec();
     let sender = tokio::spawn(async move {
         // Nothing is read after a rejected request.
-        let _ = write.write_all(input.as_bytes()).await;
+        let _ = write.write_all(&input).await;
         let _ = write.shutdown().await;
     });
     let mut sent = String::new();
