@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http_wasm_host::{
-    BodyAccount, BodyKind, BodyState, BoxError, Detach, Detachable, Frame, HeaderChange, InMemoryHead,
-    InMemoryHost, LocalHost, Message, Outgoing, Refused, RequestChange,
+    BodyAccount, BodyKind, BodyState, BoxError, Detach, Detachable, Frame, HeadChange, HeaderChange,
+    InMemoryHead, InMemoryHost, LocalHost, Message, Outgoing, Refused,
 };
 
 use crate::ffi::{Attribute, Map};
@@ -188,21 +188,29 @@ impl LocalHost for Live {
         }
     }
 
-    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
-        if self.request == HeadLocation::Memory {
-            return self.memory.change_request(change);
+    fn change_head(&mut self, change: HeadChange<'_>) -> Result<(), Refused> {
+        let location = match change {
+            HeadChange::Status(_) => self.response,
+            HeadChange::Method(_) | HeadChange::Uri(_) | HeadChange::Authority(_) => self.request,
+        };
+        if location == HeadLocation::Memory {
+            return self.memory.change_head(change);
         }
         let filter = &self.link.filter;
         let (name, value) = match change {
-            RequestChange::Method(method) => (&b":method"[..], method),
-            RequestChange::Uri(_) if filter.header(Map::Request, b":path").is_none() => {
+            HeadChange::Method(method) => (&b":method"[..], method),
+            HeadChange::Uri(_) if filter.header(Map::Request, b":path").is_none() => {
                 return Err(Refused("can't be set: a CONNECT request has no path"));
             }
-            RequestChange::Uri(uri) => (&b":path"[..], uri),
-            RequestChange::Authority(authority) => (&b"host"[..], authority),
+            HeadChange::Uri(uri) => (&b":path"[..], uri),
+            HeadChange::Authority(authority) => (&b"host"[..], authority),
+            HeadChange::Status(status) => {
+                self.link.set_status(status);
+                return Ok(());
+            }
         };
         filter.set_header(Map::Request, name, value);
-        if let RequestChange::Method(method) = change {
+        if let HeadChange::Method(method) = change {
             self.link.method_is(method);
         }
         self.link.route_changes();
@@ -227,13 +235,6 @@ impl LocalHost for Live {
         match self.response {
             HeadLocation::Envoy => self.link.status(),
             HeadLocation::Memory => self.memory.status,
-        }
-    }
-
-    fn set_status(&mut self, status: u16) {
-        match self.response {
-            HeadLocation::Envoy => self.link.set_status(status),
-            HeadLocation::Memory => self.memory.status = status,
         }
     }
 

@@ -46,8 +46,8 @@ pub use self::failure::OnFailure;
 pub use self::fault::Fault;
 pub use self::guest::{Guest, GuestFacts};
 pub use self::host::{
-    Body, BodyState, Detach, Detachable, Feed, Host, HttpHost, InMemoryHead, InMemoryHost, Inform, LocalHost,
-    Message, RequestChange, StreamedRequest,
+    Body, BodyState, Detach, Detachable, Feed, HeadChange, Host, HttpHost, InMemoryHead, InMemoryHost,
+    Inform, LocalHost, Message, StreamedRequest,
 };
 pub use self::limits::{Limits, PoolSettings};
 pub use self::load::builder::GuestBuilder;

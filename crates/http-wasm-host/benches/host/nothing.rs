@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::task::{Context, Poll};
 
 use http_wasm_host::{
-    BodyKind, BodyState, BoxError, Frame, Guest, HeaderChange, LocalHost, Outcome, Outgoing, Refused,
-    RequestChange,
+    BodyKind, BodyState, BoxError, Frame, Guest, HeadChange, HeaderChange, LocalHost, Outcome, Outgoing,
+    Refused,
 };
 
 use crate::support::now;
@@ -39,7 +39,10 @@ impl LocalHost for Nothing {
         b"/"
     }
 
-    fn change_request(&mut self, _: RequestChange<'_>) -> Result<(), Refused> {
+    fn change_head(&mut self, change: HeadChange<'_>) -> Result<(), Refused> {
+        if let HeadChange::Status(status) = change {
+            self.status = status;
+        }
         Ok(())
     }
 
@@ -49,10 +52,6 @@ impl LocalHost for Nothing {
 
     fn status(&self) -> u16 {
         self.status
-    }
-
-    fn set_status(&mut self, status: u16) {
-        self.status = status;
     }
 
     fn header_names<'a>(&'a self, _: BodyKind, _: impl FnMut(&'a [u8])) {}

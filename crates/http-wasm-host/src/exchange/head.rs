@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Exchange;
 use crate::abi::{BodyKind, Phase};
 use crate::error::Reason;
-use crate::host::{Host, RequestChange};
+use crate::host::{HeadChange, Host};
 use crate::text;
 
 impl<H: Host> Exchange<H> {
@@ -24,7 +24,7 @@ impl<H: Host> Exchange<H> {
             return Err(Reason::invalid("method", "method", method));
         }
         self.budget.check_uri(method.len())?;
-        self.host.change_request(RequestChange::Method(method)).map_err(Reason::refused)
+        self.host.change_head(HeadChange::Method(method)).map_err(Reason::refused)
     }
 
     pub(crate) fn uri(&self) -> &[u8] {
@@ -44,7 +44,7 @@ impl<H: Host> Exchange<H> {
             Reason::invalid("uri", "URI (a path that starts with \"/\", or an absolute URI)", uri)
         })?;
         self.budget.check_uri(target.len())?;
-        self.host.change_request(RequestChange::Uri(&target)).map_err(Reason::refused)
+        self.host.change_head(HeadChange::Uri(&target)).map_err(Reason::refused)
     }
 
     pub(crate) fn protocol_version(&self) -> &'static str {
@@ -98,9 +98,16 @@ impl<H: Host> Exchange<H> {
                 Ok(())
             }
             (_, Phase::Response) => {
-                self.host.set_status(status);
+                set_final_status(&mut *self.host, status);
                 Ok(())
             }
         }
     }
+}
+
+/// Sets the status of the host's response.
+#[inline]
+pub(super) fn set_final_status<H: Host>(host: &mut H, status: u16) {
+    // Every response has a status.
+    let _accepted = host.change_head(HeadChange::Status(status));
 }

@@ -3,7 +3,7 @@
 use super::Exchange;
 use crate::abi::{BodyKind, HeaderKind, Phase};
 use crate::error::Reason;
-use crate::host::{Host, RequestChange};
+use crate::host::{HeadChange, Host};
 use crate::message::{Fields, HeaderChange};
 use crate::text;
 
@@ -105,7 +105,7 @@ impl<H: Host> Exchange<H> {
             if !text::is_authority(value) {
                 return Err(Reason::invalid("value", "host", value));
             }
-            return self.host.change_request(RequestChange::Authority(value)).map_err(Reason::refused);
+            return self.host.change_head(HeadChange::Authority(value)).map_err(Reason::refused);
         }
         self.apply(kind, name, change)
     }

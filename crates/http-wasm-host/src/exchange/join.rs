@@ -2,6 +2,7 @@
 
 use super::Exchange;
 use super::framing::forget_framing;
+use super::head::set_final_status;
 use crate::abi::{BodyKind, Phase};
 use crate::error::Reason;
 use crate::host::Host;
@@ -45,7 +46,7 @@ impl<H: Host> Exchange<H> {
         self.phase = Phase::Response;
         self.save_response();
         if let Some(status) = self.early.status {
-            self.host.set_status(status);
+            set_final_status(&mut *self.host, status);
         }
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use send_wrapper::SendWrapper;
 
-use super::{BodyState, Host, LocalHost, RequestChange};
+use super::{BodyState, HeadChange, Host, LocalHost};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::message::body_budget::BodyAccount;
@@ -183,8 +183,8 @@ impl<L: Detach> LocalHost for Detachable<L> {
         either!(self.uri())
     }
 
-    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
-        either!(mut self.change_request(change))
+    fn change_head(&mut self, change: HeadChange<'_>) -> Result<(), Refused> {
+        either!(mut self.change_head(change))
     }
 
     fn protocol_version(&self) -> &'static str {
@@ -197,10 +197,6 @@ impl<L: Detach> LocalHost for Detachable<L> {
 
     fn status(&self) -> u16 {
         either!(self.status())
-    }
-
-    fn set_status(&mut self, status: u16) {
-        either!(mut self.set_status(status))
     }
 
     fn inform(&mut self, status: u16, headers: Option<&Fields>) {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
-use super::{BodyState, Feed, LocalHost, RequestChange};
+use super::{BodyState, Feed, HeadChange, LocalHost};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::message::{
@@ -323,11 +323,12 @@ impl LocalHost for InMemoryHost {
         &self.uri
     }
 
-    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
+    fn change_head(&mut self, change: HeadChange<'_>) -> Result<(), Refused> {
         match change {
-            RequestChange::Method(method) => self.method = method.to_vec(),
-            RequestChange::Uri(uri) => self.uri = uri.to_vec(),
-            RequestChange::Authority(authority) => self.request.headers.set(b"host", authority),
+            HeadChange::Method(method) => self.method = method.to_vec(),
+            HeadChange::Uri(uri) => self.uri = uri.to_vec(),
+            HeadChange::Authority(authority) => self.request.headers.set(b"host", authority),
+            HeadChange::Status(status) => self.status = status,
         }
         Ok(())
     }
@@ -342,10 +343,6 @@ impl LocalHost for InMemoryHost {
 
     fn status(&self) -> u16 {
         self.status
-    }
-
-    fn set_status(&mut self, status: u16) {
-        self.status = status;
     }
 
     fn inform(&mut self, status: u16, _: Option<&Fields>) {

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 pub use self::body::Body;
-pub use self::change::{BodyState, RequestChange};
+pub use self::change::{BodyState, HeadChange};
 pub use self::detach::{Detach, Detachable};
 pub use self::feed::Feed;
 pub use self::http::{HttpHost, Inform, StreamedRequest};
@@ -53,7 +53,7 @@ impl<H: LocalHost + Send> Host for H {}
 ///
 /// use http_wasm_host::{
 ///     BodyKind, BodyState, BoxError, Chunks, Engine, Fields, Frame, Guest, HeaderChange, LocalHost, Outcome, Outgoing,
-///     Refused, RequestChange, Rest,
+///     Refused, HeadChange, Rest,
 /// };
 ///
 /// #[derive(Default)]
@@ -103,22 +103,19 @@ impl<H: LocalHost + Send> Host for H {}
 ///         "HTTP/1.1"
 ///     }
 ///
-///     fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
+///     fn change_head(&mut self, change: HeadChange<'_>) -> Result<(), Refused> {
 ///         match change {
-///             RequestChange::Method(method) => self.method = method.into(),
-///             RequestChange::Uri(path) => self.path = path.into(),
+///             HeadChange::Method(method) => self.method = method.into(),
+///             HeadChange::Uri(path) => self.path = path.into(),
 ///             // This server keeps the authority nowhere else.
-///             RequestChange::Authority(host) => self.messages[0].headers.set(b"host", host),
+///             HeadChange::Authority(host) => self.messages[0].headers.set(b"host", host),
+///             HeadChange::Status(status) => self.status = status,
 ///         }
 ///         Ok(())
 ///     }
 ///
 ///     fn status(&self) -> u16 {
 ///         self.status
-///     }
-///
-///     fn set_status(&mut self, status: u16) {
-///         self.status = status;
 ///     }
 ///
 ///     fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8])) {
@@ -223,25 +220,21 @@ pub trait LocalHost: 'static {
         None
     }
 
-    /// Changes a part of the request's head.
+    /// Changes a part of the request's or the response's head other than its headers.
     ///
     /// *set_uri*: replaces path and query together, and keeps scheme and authority. *set_header_value* of `host`: takes
-    /// effect on what the next handler sees, in HTTP/1.1 and HTTP/2 alike.
+    /// effect on what the next handler sees, in HTTP/1.1 and HTTP/2 alike. *set_status_code*: the last final status
+    /// wins; the core keeps those that are set before the next handler is called.
     ///
     /// # Errors
-    /// If this request can't have such a part. For example, a CONNECT request has no path.
-    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused>;
+    /// If this request can't have such a part. For example, a CONNECT request has no path. An error for a status is
+    /// ignored.
+    fn change_head(&mut self, change: HeadChange<'_>) -> Result<(), Refused>;
 
     /// Returns the response's status.
     ///
     /// *get_status_code*: after the next handler, the status of its response, whether that is buffered or not.
     fn status(&self) -> u16;
-
-    /// Sets the response's status, 200 to 999.
-    ///
-    /// *set_status_code*: the last final status wins. The core keeps those that are set before the next handler is
-    /// called.
-    fn set_status(&mut self, status: u16);
 
     /// Sends an informational response (a status of 100 or 102 to 199) with these headers or, if `None`, those of the
     /// response. By default it is dropped.
@@ -289,11 +282,14 @@ pub trait LocalHost: 'static {
     /// *read_body*: a body shorter than the guest's buffer is returned with EOF in the same call.
     fn body_state(&self, message: BodyKind) -> BodyState;
 
-    /// Returns how many bytes of the body are left, if that is known. Returns `None` if trailers are known to follow,
-    /// because a message with a length can't have them.
+    /// Returns how many bytes of the body are left, if that is known. Returns `None`, the default, if it isn't, or if
+    /// trailers are known to follow, because a message with a length can't have them.
     ///
     /// *write_body*: the framing follows the body that is actually sent.
-    fn body_remaining(&self, message: BodyKind) -> Option<u64>;
+    fn body_remaining(&self, message: BodyKind) -> Option<u64> {
+        let _ = message;
+        None
+    }
 
     /// Returns the account in which the bodies of this request are counted: the one that is kept with the message, or a
     /// new one that is then kept there for the guests that follow, so that all of them hold bytes as one request. By

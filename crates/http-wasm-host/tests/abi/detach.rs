@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use http_wasm_host::{
-    BodyKind, BodyState, BoxError, Detach, Detachable, Engine, Frame, Guest, HeaderChange, InMemoryHost,
-    LocalHost, Outcome, Outgoing, Refused, RequestChange,
+    BodyKind, BodyState, BoxError, Detach, Detachable, Engine, Frame, Guest, HeadChange, HeaderChange,
+    InMemoryHost, LocalHost, Outcome, Outgoing, Refused,
 };
 
 use crate::support::{Probe, Wat, block_on, decode, eventually, guest, number, patient, proceeds, stops};
@@ -63,8 +63,8 @@ impl LocalHost for RcHost {
         self.asks().uri()
     }
 
-    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
-        self.message.change_request(change)
+    fn change_head(&mut self, change: HeadChange<'_>) -> Result<(), Refused> {
+        self.message.change_head(change)
     }
 
     fn protocol_version(&self) -> &'static str {
@@ -77,10 +77,6 @@ impl LocalHost for RcHost {
 
     fn status(&self) -> u16 {
         self.asks().status()
-    }
-
-    fn set_status(&mut self, status: u16) {
-        LocalHost::set_status(&mut self.message, status);
     }
 
     fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8])) {

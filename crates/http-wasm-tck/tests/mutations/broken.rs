@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use http_wasm_host::{
-    BodyAccount, BodyKind, BodyState, BoxError, Chunks, Fields, Frame, HeaderChange, Host, HttpHost,
-    LocalHost, Outgoing, Refused, RequestChange, Rest, Trailers,
+    BodyAccount, BodyKind, BodyState, BoxError, Chunks, Fields, Frame, HeadChange, HeaderChange, Host,
+    HttpHost, LocalHost, Outgoing, Refused, Rest, Trailers,
 };
 use http_wasm_tower::Body;
 use hyper::{Request, Response};
@@ -86,7 +86,7 @@ impl Broken {
         match self.mutation {
             Some(Mutation::EarlyStatusWins) => {
                 if let Some(status) = self.seen.early_status {
-                    self.inner.set_status(status);
+                    let _ = self.inner.change_head(HeadChange::Status(status));
                 }
             }
             Some(Mutation::EarlyHeadersWin) => {
@@ -253,8 +253,8 @@ impl<H: Host> LocalHost for Broken<H> {
         self.inner.uri()
     }
 
-    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
-        self.inner.change_request(change)
+    fn change_head(&mut self, change: HeadChange<'_>) -> Result<(), Refused> {
+        self.inner.change_head(change)
     }
 
     fn protocol_version(&self) -> &'static str {
@@ -267,10 +267,6 @@ impl<H: Host> LocalHost for Broken<H> {
 
     fn status(&self) -> u16 {
         self.inner.status()
-    }
-
-    fn set_status(&mut self, status: u16) {
-        self.inner.set_status(status);
     }
 
     fn inform(&mut self, status: u16, headers: Option<&Fields>) {

@@ -13,7 +13,7 @@ use super::{HttpHost, StreamedRequest, head_of};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::host::header_map::{append, insert, to_header_map};
-use crate::host::{Body, BodyState, LocalHost, RequestChange, names};
+use crate::host::{Body, BodyState, HeadChange, LocalHost, names};
 use crate::message::body_budget::BodyAccount;
 use crate::message::{Fields, Frame, HeaderChange, Outgoing};
 
@@ -75,17 +75,24 @@ impl LocalHost for HttpHost {
         path.map_or(b"/", |path| path.as_str().as_bytes())
     }
 
-    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
+    #[inline]
+    fn change_head(&mut self, change: HeadChange<'_>) -> Result<(), Refused> {
         match change {
-            RequestChange::Method(method) => {
+            HeadChange::Method(method) => {
                 if let Ok(method) = Method::from_bytes(method) {
                     *self.request_mut().method_mut() = method;
                 }
                 Ok(())
             }
-            RequestChange::Uri(uri) => self.set_uri(uri),
-            RequestChange::Authority(authority) => {
+            HeadChange::Uri(uri) => self.set_uri(uri),
+            HeadChange::Authority(authority) => {
                 self.set_authority(authority);
+                Ok(())
+            }
+            HeadChange::Status(status) => {
+                if let Ok(status) = StatusCode::from_u16(status) {
+                    *self.response_mut().status_mut() = status;
+                }
                 Ok(())
             }
         }
@@ -109,12 +116,6 @@ impl LocalHost for HttpHost {
     #[inline]
     fn status(&self) -> u16 {
         self.0.response.as_ref().map_or(200, |response| response.status().as_u16())
-    }
-
-    fn set_status(&mut self, status: u16) {
-        if let Ok(status) = StatusCode::from_u16(status) {
-            *self.response_mut().status_mut() = status;
-        }
     }
 
     fn inform(&mut self, status: u16, headers: Option<&Fields>) {
