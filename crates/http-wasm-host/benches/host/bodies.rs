@@ -32,11 +32,14 @@ static BYTES: [u8; PIECE] = [b'x'; PIECE];
 /// How much a guest reads in one call.
 const BUFFER: usize = 64 * KIB;
 
-/// Reads a body of `{kind}` to the end, and runs `{write}` on each piece.
+/// How much a guest reads that was built with the Rust library.
+const STEP: usize = 2 * KIB;
+
+/// Reads a body of `{kind}` to the end, at most `{step}` bytes at a time, and runs `{write}` on each piece.
 const LOOP: &str = r#"
     (local $read i64)
     (loop $again
-      (local.set $read (call $read_body (i32.const {kind}) (i32.const 65536) (i32.const 65536)))
+      (local.set $read (call $read_body (i32.const {kind}) (i32.const 65536) (i32.const {step})))
       {write}
       (br_if $again (i64.eqz (i64.shr_u (local.get $read) (i64.const 32)))))"#;
 const WRITE: &str =
@@ -45,15 +48,21 @@ const WRITE: &str =
 pub(crate) fn suite(c: &mut Criterion) {
     let engine = engine();
     for (direction, kind) in [("request", BodyKind::Request), ("response", BodyKind::Response)] {
-        let reads = load(&engine, &reader(kind, ""));
-        let rewrites = load(&engine, &reader(kind, WRITE));
+        let reads = load(&engine, &reader(kind, "", BUFFER));
+        let steps = load(&engine, &reader(kind, "", STEP));
+        let rewrites = load(&engine, &reader(kind, WRITE, BUFFER));
         let untouched = load(&engine, EMPTY);
         for (label, size) in SIZES {
             let mut group = c.benchmark_group(format!("bodies/{direction}/{label}"));
             group.throughput(Throughput::Bytes(size as u64));
             group.sample_size(10).sampling_mode(SamplingMode::Flat);
             group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
-            for (name, guest) in [("untouched", &untouched), ("read", &reads), ("rewritten", &rewrites)] {
+            for (name, guest) in [
+                ("untouched", &untouched),
+                ("read", &reads),
+                ("read in steps of 2 KiB", &steps),
+                ("rewritten", &rewrites),
+            ] {
                 group.bench_function(name, |b| {
                     b.iter_custom(|iters| {
                         transfer(iters, kind, size, |request, next| exchange(guest, request, next))
@@ -73,8 +82,8 @@ pub(crate) fn suite(c: &mut Criterion) {
     }
 }
 
-/// A guest that reads the entire body of `kind` in its phase.
-fn reader(kind: BodyKind, write: &str) -> String {
+/// A guest that reads the entire body of `kind` in its phase, at most `step` bytes at a time.
+fn reader(kind: BodyKind, write: &str, step: usize) -> String {
     let (number, request, response) = match kind {
         BodyKind::Request => ("0", LOOP, ""),
         BodyKind::Response => ("1", "", LOOP),
@@ -87,6 +96,7 @@ fn reader(kind: BodyKind, write: &str) -> String {
     )
     .replace("{write}", write)
     .replace("{kind}", number)
+    .replace("{step}", &step.to_string())
 }
 
 type Next<'a> = &'a dyn Fn(Request<Body>) -> Response<Body>;
