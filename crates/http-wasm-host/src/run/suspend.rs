@@ -326,8 +326,8 @@ impl Suspension {
         self.phase.is_some_and(|phase| self.compute.weight(phase).is_heavy())
     }
 
-    /// The number of ticks after which a call will probably be stopped: far more than its guest's calls usually take, or
-    /// half of what it may take.
+    /// The number of ticks after which a call will probably be stopped: far more than its guest's calls usually take,
+    /// or half of what it may take.
     fn overrun(&self) -> u64 {
         let slice = self.phase.map_or(0, |phase| self.compute.weight(phase).slice());
         slice.saturating_mul(OVERRUN_SLICES).max(OVERRUN_TICKS).min(self.limit.ticks / 2)
