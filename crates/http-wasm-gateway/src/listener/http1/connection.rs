@@ -354,7 +354,8 @@ where
             return Poll::Ready(Ok(0));
         }
         let read = if self.input.is_empty() && self.receiving.is_none() {
-            // A connection that waits for a request holds no buffer.
+            // A connection that waits for a request holds no buffer, and shares none with the previous request.
+            self.input = BytesMut::new();
             let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
             let mut read = ReadBuf::uninit(&mut bytes);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;

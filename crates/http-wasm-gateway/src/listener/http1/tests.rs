@@ -1,6 +1,8 @@
 //! Which requests are found in what a client sends, however it is split, and what the client gets.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::connection::{Connection, Next};
 use super::{Signals, serve};
 use crate::body::{BoxBody, BoxError, boxed, full};
 use crate::config::{AnyTime, ClientLimits, Listen, Size};
@@ -116,30 +119,35 @@ struct Served {
     task: JoinHandle<Result<(), BoxError>>,
 }
 
-fn served(capacity: usize, limits: ClientLimits) -> Served {
-    let (client, server) = duplex(capacity);
-    let echo = Arc::new(Echo {
+fn echo() -> Arc<Echo> {
+    Arc::new(Echo {
         received: Mutex::default(),
         unread_budget: Arc::new(UnreadBudget::new(u64::MAX)),
         turn_queue: TurnQueue::new(),
-    });
-    let signals = Arc::<Signals>::default();
-    let limits = Arc::new(limits);
-    let (answer, shared) = (echo.clone(), signals.clone());
+    })
+}
+
+fn requests(answer: Arc<Echo>, limits: ClientLimits) -> Requests<Echo> {
+    let closing = watch::channel(false).1;
+    Requests {
+        answer,
+        client: Client { addr: ([127, 0, 0, 1], 1).into(), tls: false },
+        client_address: None,
+        limits: Arc::new(limits),
+        trusted_proxies: Arc::new(TrustedProxies::new(&Listen::default())),
+        activity: Activity::new(Instant::now()),
+        flushes: Arc::default(),
+        closing: closing.clone(),
+        abort: closing,
+        refuse: false,
+    }
+}
+
+fn served(capacity: usize, limits: ClientLimits) -> Served {
+    let (client, server) = duplex(capacity);
+    let (echo, signals) = (echo(), Arc::<Signals>::default());
+    let (requests, shared) = (requests(echo.clone(), limits), signals.clone());
     let task = tokio::spawn(async move {
-        let closing = watch::channel(false).1;
-        let requests = Requests {
-            answer,
-            client: Client { addr: ([127, 0, 0, 1], 1).into(), tls: false },
-            client_address: None,
-            limits,
-            trusted_proxies: Arc::new(TrustedProxies::new(&Listen::default())),
-            activity: Activity::new(Instant::now()),
-            flushes: Arc::default(),
-            closing: closing.clone(),
-            abort: closing,
-            refuse: false,
-        };
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await?;
         serve(server, BytesMut::new(), permit, requests, &shared).await
     });
@@ -463,4 +471,15 @@ async fn a_connection_that_is_told_to_close_ends_after_the_current_request() {
     let last = idle.read_to_end().await;
     assert!(last.contains("\r\nconnection: close\r\n") && last.ends_with("ok"), "{last}");
     idle.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_for_a_request_shares_no_buffer_with_the_previous_one() {
+    let (mut client, server) = duplex(1000);
+    let (requests, signals) = (requests(echo(), ClientLimits::default()), Signals::default());
+    let mut connection = Connection::new(server, BytesMut::new(), &requests, &signals);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    let Ok(Next::Head(head)) = poll_fn(|cx| connection.poll_head(cx)).await else { panic!("it is complete") };
+    assert!(poll_fn(|cx| Poll::Ready(connection.poll_head(cx).is_pending())).await);
+    assert!(head.is_unique());
 }
