@@ -9,11 +9,14 @@ use bytes::{Bytes, BytesMut};
 use http_wasm_host::{BodyKind, Fields};
 
 use crate::ffi::{Attribute, BodyPart, Buf, Callbacks, FilterPtr, Header, Map, NotSend, callbacks};
-use crate::heads::METHODS;
-use crate::memory::StreamMemory;
 use crate::snapshot::{self, FIELDS, Found, MapInHook};
+use crate::stream_memory::StreamMemory;
 use crate::wake::Scheduler;
 use crate::watermarks::{Pace, Watermarks};
+
+/// Methods that are recognised without being copied.
+pub(crate) const METHODS: [&[u8]; 8] =
+    [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"PATCH", b"OPTIONS", b"CONNECT"];
 
 /// Envoy's filter object for a stream. It is valid from `http_filter_new` to `http_filter_destroy`, and only on the
 /// worker's thread.

@@ -3,7 +3,7 @@
 use http_wasm_host::{Fields, InMemoryHost};
 
 use crate::ffi::Map;
-use crate::filter::Filter;
+use crate::filter::{Filter, METHODS};
 
 /// Envoy's heads at the time when a host was detached. Changes are found by comparison.
 #[derive(Debug, Default)]
@@ -106,10 +106,6 @@ impl ResponseHead {
         apply_fields(filter, Map::Response, &self.headers, &wanted.headers);
     }
 }
-
-/// Methods that are recognised without being copied.
-pub(crate) const METHODS: [&[u8]; 8] =
-    [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"PATCH", b"OPTIONS", b"CONNECT"];
 
 /// What each request with a body is checked for.
 #[derive(Clone, Copy, Debug, Default)]

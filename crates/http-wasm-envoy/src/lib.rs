@@ -29,6 +29,7 @@ mod snapshot;
 mod stacks;
 mod stats;
 mod stream;
+mod stream_memory;
 mod wake;
 mod watermarks;
 mod writers;

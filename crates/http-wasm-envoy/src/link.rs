@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use http_wasm_host::InMemoryHost;
 
 use crate::ffi::Map;
-use crate::filter::Filter;
+use crate::filter::{Filter, METHODS};
 use crate::heads::{self, DetachedHeads};
 
 /// State that a stream shares with the hosts of its guests. Through it, hosts apply the guests' changes to the stream
@@ -38,7 +38,7 @@ impl Link {
 
     /// Caches the method in Envoy's map.
     pub(crate) fn method_is(&self, method: &[u8]) {
-        self.filter.method.set(heads::METHODS.into_iter().find(|known| *known == method));
+        self.filter.method.set(METHODS.into_iter().find(|known| *known == method));
     }
 
     /// The status in Envoy's map. It is cached too.

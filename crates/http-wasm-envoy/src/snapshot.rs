@@ -1,7 +1,7 @@
 //! The fields of one of Envoy's maps, read once for all that a hook asks for.
 //!
-//! Envoy takes as long to look up one field as to list all of them, and several times as long to set or remove one. Most
-//! fields that guests set or remove aren't there, so Envoy is only asked about those that are.
+//! Envoy takes as long to look up one field as to list all of them, and several times as long to set or remove one.
+//! Most fields that guests set or remove aren't there, so Envoy is only asked about those that are.
 #![expect(unsafe_code, reason = "it keeps what Envoy lends until the map changes")]
 
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ use crate::ffi::{Buf, FilterPtr, Header, Map};
 
 thread_local! {
     static SNAPSHOT: RefCell<Snapshot> = const {
-        RefCell::new(Snapshot { of: None, is_current: false, count: 0, fields: [Header::EMPTY; FIELDS], keys: [0; KEYS] })
+        RefCell::new(Snapshot::NONE)
     };
 }
 
@@ -50,6 +50,9 @@ pub(crate) enum Found {
 }
 
 impl Snapshot {
+    const NONE: Self =
+        Self { of: None, is_current: false, count: 0, fields: [Header::EMPTY; FIELDS], keys: [0; KEYS] };
+
     /// Reads a map, unless it has been read in this hook.
     fn update(&mut self, of: MapInHook, read: impl FnOnce(&mut [Header; FIELDS]) -> usize) {
         if self.of != Some(of) {

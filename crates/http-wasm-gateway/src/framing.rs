@@ -158,7 +158,8 @@ impl Framing {
         }
     }
 
-    /// The same for a request to an upstream. In HTTP/1.1, a body whose length isn't known, or with trailers, is chunked.
+    /// The same for a request to an upstream. In HTTP/1.1, a body whose length isn't known, or with trailers, is
+    /// chunked.
     pub(crate) fn write_request(self, headers: &mut HeaderMap, known: KnownFields) {
         self.write(headers, known);
         let announced = known.has(KnownFields::TRAILER) && headers.contains_key(header::TRAILER);

@@ -54,8 +54,8 @@ pub(super) trait Received:
 }
 
 impl<A: Answer> Requests<A> {
-    /// The response to a request. If the request is for an upgrade, its connection is in `upgraded` once it has switched
-    /// to another protocol.
+    /// The response to a request. If the request is for an upgrade, its connection is in `upgraded` once it has
+    /// switched to another protocol.
     pub(super) async fn respond<B>(
         &self,
         request: Request<B>,

@@ -1,5 +1,5 @@
-//! Random heads, compared with what another parser finds in them. What is accepted must be the same there, and framed as
-//! RFC 9112 says; what is refused gets an error and ends the connection.
+//! Random heads, compared with what another parser finds in them. What is accepted must be the same there, and framed
+//! as RFC 9112 says; what is refused gets an error and ends the connection.
 
 use bytes::{Bytes, BytesMut};
 use fastrand::Rng;
