@@ -42,7 +42,7 @@ pub enum Outcome<H: Host> {
 ///
 /// Take the request out of [`host_mut`](Self::host_mut), and poll the next handler and this at the same time: the guest
 /// runs while this is polled, and waits in each write until the next handler polls the body for more. If the next
-/// handler responds first, call [`answered`](Self::answered) and keep the response until this completes.
+/// handler responds first, call [`on_response`](Self::on_response) and keep the response until this completes.
 ///
 /// It completes with the guest's decision. After [`Outcome::Next`], put the next handler's response into the host as
 /// usual. [`Outcome::Respond`] or an error replaces that response, which you should drop: the next handler never gets
