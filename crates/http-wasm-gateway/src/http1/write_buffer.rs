@@ -54,10 +54,15 @@ pub(crate) struct WriteBuffer {
 impl WriteBuffer {
     /// Starts a message. The previous one must have been written.
     pub(crate) fn begin(&mut self) -> &mut Vec<u8> {
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT_CAPACITY);
+        self.release();
         (self.written, self.begun) = (0, false);
         &mut self.bytes
+    }
+
+    /// Frees what an idle connection doesn't need. Everything must have been written.
+    pub(crate) fn release(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_CAPACITY);
     }
 
     /// Whether any of the message has been written.

@@ -254,6 +254,7 @@ where
         while self.receiving.is_some() {
             ready!(self.poll_request(cx))?;
         }
+        self.output.buffer.release();
         Poll::Ready(Ok(()))
     }
 
