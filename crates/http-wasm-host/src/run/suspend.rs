@@ -311,7 +311,7 @@ impl Suspension {
                 if self.spent >= self.limit.ticks {
                     return Err(self.stop());
                 }
-                if self.spent == self.overrun() {
+                if self.overrun() == Some(self.spent) {
                     self.compute.overran();
                 }
                 let kind = self.passes_permit_on().then_some(QueueKind::Long);
@@ -328,9 +328,9 @@ impl Suspension {
 
     /// The number of ticks after which a call will probably be stopped: far more than its guest's calls usually take,
     /// or half of what it may take.
-    fn overrun(&self) -> u64 {
-        let slice = self.phase.map_or(0, |phase| self.compute.weight(phase).slice());
-        slice.saturating_mul(OVERRUN_SLICES).max(OVERRUN_TICKS).min(self.limit.ticks / 2)
+    fn overrun(&self) -> Option<u64> {
+        let slice = self.compute.weight(self.phase?).slice();
+        Some(slice.saturating_mul(OVERRUN_SLICES).max(OVERRUN_TICKS).min(self.limit.ticks / 2))
     }
 
     fn has_used_slice(&self) -> bool {
