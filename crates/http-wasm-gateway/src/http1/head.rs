@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use memchr::memchr;
 use memchr::memmem::Finder;
+use memchr::{memchr, memchr_iter};
 
 /// The end of the last line of a head, and the empty line after it.
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
@@ -28,7 +28,7 @@ pub(crate) enum HeadEnd {
 
 impl HeadScan {
     /// Searches for the end of the head at the start of `input`. Between calls, `input` may only grow. In an incomplete
-    /// head, the ends of lines are checked; in a complete one, [`lines`] does that.
+    /// head, the ends of lines are checked; in a complete one, [`lines`] does that, and [`fault`] if it has other faults.
     pub(crate) fn find(&mut self, input: &[u8]) -> Result<HeadEnd, &'static str> {
         if input.starts_with(b"\r\n") {
             return Ok(HeadEnd::EmptyLine);
@@ -37,15 +37,24 @@ impl HeadScan {
         if let Some(end) = END.find(&input[self.searched.saturating_sub(3)..]) {
             return Ok(HeadEnd::At(self.searched.saturating_sub(3) + end + 4));
         }
-        while let Some(found) = memchr(b'\n', &input[self.searched..]) {
-            let end = self.searched + found;
-            if end == 0 || input[end - 1] != b'\r' {
-                return Err(NO_CARRIAGE_RETURN);
-            }
-            self.searched = end + 1;
-        }
+        check_line_ends(input, self.searched)?;
         self.searched = input.len();
         Ok(HeadEnd::Partial)
+    }
+}
+
+/// The fault of a complete head that has this one: a bare line feed comes before any other, as it does in a head that
+/// arrives in pieces.
+#[cold]
+pub(crate) fn fault(head: &[u8], other: &'static str) -> &'static str {
+    check_line_ends(head, 0).err().unwrap_or(other)
+}
+
+fn check_line_ends(input: &[u8], from: usize) -> Result<(), &'static str> {
+    let mut ends = memchr_iter(b'\n', &input[from..]).map(|end| from + end);
+    match ends.all(|end| end > 0 && input[end - 1] == b'\r') {
+        true => Ok(()),
+        false => Err(NO_CARRIAGE_RETURN),
     }
 }
 

@@ -18,7 +18,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 pub(crate) use self::error::ResponseError;
 use self::head::{Body, Head, Request};
 pub(crate) use self::limits::ResponseLimits;
-use super::{ChunkPart, Chunks, HeadEnd, HeadScan, Padding};
+use super::{ChunkPart, Chunks, HeadEnd, HeadScan, Padding, fault};
 
 /// The most informational responses before a response. One is usual; a server that works on a request for long may send
 /// one every few seconds.
@@ -201,7 +201,11 @@ impl ResponseReader {
         if found == HeadEnd::Partial {
             return Ok(None);
         }
-        let head = Head::parse(&input.split_to(bytes).freeze(), self.request, &self.limits)?;
+        let head = input.split_to(bytes).freeze();
+        let head = Head::parse(&head, self.request, &self.limits).map_err(|error| match error {
+            ResponseError::Malformed(reason) => ResponseError::Malformed(fault(&head, reason)),
+            error => error,
+        })?;
         self.may_reuse &= head.may_reuse;
         self.state = match head.body {
             Body::Informational => {
