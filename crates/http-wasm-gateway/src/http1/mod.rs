@@ -14,4 +14,4 @@ pub(crate) use self::chunked::{ChunkFault, ChunkPart, Chunks, Padding};
 pub(crate) use self::field::{field, trimmed};
 pub(crate) use self::head::{HeadEnd, HeadScan, decimal, fault, is_token, lines};
 pub(crate) use self::switched::Switched;
-pub(crate) use self::write_buffer::{Coding, WriteBuffer, WrongLength, write_field};
+pub(crate) use self::write_buffer::{Coding, WriteBuffer, WrongLength, content_length, write_field};

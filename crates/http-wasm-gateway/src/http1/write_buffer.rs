@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::io::AsyncWrite;
+
+use super::decimal;
 
 /// How much of the buffer is kept between messages, in bytes.
 const KEPT_CAPACITY: usize = 4 * 1024;
@@ -201,6 +203,11 @@ impl WriteBuffer {
             self.written = 0;
         }
     }
+}
+
+/// The length of a body that `headers`, which are about to be written, declare.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    decimal(headers.get(header::CONTENT_LENGTH)?.as_bytes())
 }
 
 /// Adds a field line.

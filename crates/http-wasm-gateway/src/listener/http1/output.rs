@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 
 use crate::body::BoxError;
 use crate::connection_options::has_connection_option;
-use crate::http1::{Coding, WriteBuffer, decimal, write_field};
+use crate::http1::{Coding, WriteBuffer, content_length, write_field};
 use crate::listener::flush::Flushes;
 
 /// A response that is being sent to the client.
@@ -114,12 +114,12 @@ where
                 }
             }
             ready!(self.buffer.poll(io, cx))?;
+            // This wakes a body that has failed and waits for the flush.
             flushes.completed();
             if self.body.is_none() {
                 return Poll::Ready(Ok(()));
             }
-            // A body that has failed waits for the flush.
-            if waits && !flushes.is_awaited() {
+            if waits {
                 return Poll::Pending;
             }
         }
@@ -176,10 +176,6 @@ pub(super) fn write_interim(buffer: &mut Vec<u8>, response: &Response<()>) {
     write_status(buffer, Version::HTTP_11, response.status());
     response.headers().iter().for_each(|(name, value)| write_field(buffer, name, value));
     buffer.extend_from_slice(b"\r\n");
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    decimal(headers.get(header::CONTENT_LENGTH)?.as_bytes())
 }
 
 /// The names in `Trailer`.

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body as _, Frame};
 
 use crate::body::BoxError;
-use crate::http1::{Coding, WriteBuffer, WrongLength, decimal, write_field};
+use crate::http1::{Coding, WriteBuffer, WrongLength, content_length, write_field};
 use crate::proxy::connect::Io;
 use crate::proxy::pool::{Outbound, RequestBody};
 use crate::proxy::timeout::{ResponseTimer, TimedBody};
@@ -143,8 +143,4 @@ impl Output {
         }
         Ok(())
     }
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    decimal(headers.get(header::CONTENT_LENGTH)?.as_bytes())
 }
