@@ -81,22 +81,14 @@ impl<F: Future + Unpin> Future for Seldom<F> {
 mod tests {
     use std::future::poll_fn;
     use std::pin::{Pin, pin};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Poll, Wake, Waker};
+    use std::sync::atomic::Ordering;
+    use std::task::{Context, Poll};
     use std::time::Duration;
 
     use tokio::time::{sleep, timeout};
 
     use super::Seldom;
-
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::testing::task;
 
     #[tokio::test(start_paused = true)]
     async fn the_future_is_polled_only_when_it_was_woken_and_by_any_task() {
@@ -127,8 +119,7 @@ mod tests {
 
     #[test]
     fn a_wake_up_that_arrives_late_does_not_use_up_the_next_one() {
-        let count = Arc::new(Count(AtomicUsize::new(0)));
-        let task = Waker::from(count.clone());
+        let (task, woken_count) = task();
         let mut seldom = Seldom::new(std::future::pending::<()>());
         let poll = |seldom: &mut Seldom<_>| {
             assert!(Pin::new(seldom).poll(&mut Context::from_waker(&task)).is_pending());
@@ -140,9 +131,9 @@ mod tests {
         poll(&mut seldom);
         woken.wake_task();
         poll(&mut seldom);
-        let before = count.0.load(Ordering::Relaxed);
+        let before = woken_count();
         seldom.waker.wake_by_ref();
-        assert_eq!(count.0.load(Ordering::Relaxed), before + 1);
+        assert_eq!(woken_count(), before + 1);
     }
 
     #[tokio::test]

@@ -253,28 +253,13 @@ impl Body for RequestBody {
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Poll, Wake, Waker};
+    use std::task::{Context, Poll, Waker};
 
     use bytes::Bytes;
     use http_body::{Body as _, Frame};
 
     use super::{RequestBody, Wants, arriving};
-
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// A task, and how often it was woken.
-    fn task() -> (Waker, impl Fn() -> usize) {
-        let count = Arc::new(Count(AtomicUsize::new(0)));
-        (count.clone().into(), move || count.0.load(Ordering::Relaxed))
-    }
+    use crate::testing::task;
 
     fn frame() -> Frame<Bytes> {
         Frame::data(Bytes::from_static(b"abc"))
