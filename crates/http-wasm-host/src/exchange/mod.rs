@@ -3,6 +3,7 @@
 //! Host functions decode their arguments and call an [`Exchange`], which checks them and accesses the data through the
 //! [`Host`]. Adapters therefore implement no rules.
 
+mod accessed;
 mod body;
 mod budget;
 mod coded;
