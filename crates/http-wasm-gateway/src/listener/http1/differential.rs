@@ -6,7 +6,7 @@ use fastrand::Rng;
 use http::{StatusCode, Version};
 
 use super::head::{Head, Length, take};
-use super::tests::exchange;
+use super::support::exchange;
 use crate::http1::HeadScan;
 use crate::listener::check::Refusal;
 

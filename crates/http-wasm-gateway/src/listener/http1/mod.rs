@@ -12,6 +12,8 @@ mod head;
 mod output;
 mod signals;
 #[cfg(test)]
+mod support;
+#[cfg(test)]
 mod tests;
 
 use std::future::poll_fn;
