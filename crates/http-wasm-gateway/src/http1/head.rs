@@ -28,7 +28,7 @@ pub(crate) enum HeadEnd {
 
 impl HeadScan {
     /// Searches for the end of the head at the start of `input`. Between calls, `input` may only grow. In an incomplete
-    /// head, the ends of lines are checked; in a complete one, [`lines`] does that, and [`fault`] if it has other faults.
+    /// head, the ends of lines are checked; in a complete one, [`lines`] does that, and [`fault`] if there are others.
     pub(crate) fn find(&mut self, input: &[u8]) -> Result<HeadEnd, &'static str> {
         if input.starts_with(b"\r\n") {
             return Ok(HeadEnd::EmptyLine);
