@@ -120,7 +120,7 @@ impl<H: Host> Guest<H> {
         };
         let pool = Arc::new(Pool::new(settings, factory.shared().clone()));
         let sweep = Sweep::start(&pool, factory.clone());
-        pool.guard(first).recycle();
+        pool.add(first).recycle();
         let guest = Self(Arc::new(Handle { factory, pool, facts, sweep }));
         guest.warm_up(settings.min_warm.saturating_sub(1)).map_err(LoadError::start)?;
         guest.0.sweep.warmed_up();
@@ -137,7 +137,7 @@ impl<H: Host> Guest<H> {
                     scope.spawn(move || {
                         (0..share).try_for_each(|_| {
                             let made = block_on(self.0.factory.make(false))?;
-                            self.0.pool.guard(made).recycle();
+                            self.0.pool.add(made).recycle();
                             Ok(())
                         })
                     })

@@ -171,7 +171,7 @@ impl<H: Host> Handle<H> {
             shared.checked_out(false);
             factory.create(sheddable).await
         };
-        made.map(|instance| pool.guard(instance))
+        made.map(|instance| pool.add(instance))
     }
 
     /// An idle instance for a request, if there is one.

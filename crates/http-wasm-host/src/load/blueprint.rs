@@ -45,7 +45,7 @@ impl<H: Host> Blueprint<H> {
     ///
     /// # Errors
     /// If the guest fails, or there is no room for it.
-    pub(crate) async fn make(&self, live: Live, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
+    pub(crate) async fn make(&self, live: Live, sheddable: bool) -> Result<Instance<H>, Error> {
         let Startup { shared, functions, .. } = &self.startup;
         let mode = match functions.any() && !functions.fiber_policy.needs_fiber() {
             true => Mode::Direct,

@@ -40,7 +40,7 @@ impl<H: Host> Factory<H> {
     }
 
     /// Creates an instance for a request, which may be sheddable, unless the guest has repeatedly failed to start.
-    pub(crate) async fn create(&self, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
+    pub(crate) async fn create(&self, sheddable: bool) -> Result<Instance<H>, Error> {
         let attempt = self.backoff.attempt().map_err(|wait| {
             let reason = "it has repeatedly failed to start and will be retried later";
             Error::unavailable(self.shared().name.clone(), reason.into(), wait)
@@ -56,7 +56,7 @@ impl<H: Host> Factory<H> {
     }
 
     /// Creates an instance, and counts it.
-    pub(crate) async fn make(&self, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
+    pub(crate) async fn make(&self, sheddable: bool) -> Result<Instance<H>, Error> {
         let shared = self.shared();
         let started = shared.observer.as_ref().map(|_| Instant::now());
         let making = Unfinished(Some(shared));

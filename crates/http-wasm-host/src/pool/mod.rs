@@ -42,7 +42,7 @@ pub(crate) struct Pool<H: Host> {
 #[repr(align(128))]
 struct Shard<H: Host> {
     /// The instance that was returned last. Most requests find one here and need no lock.
-    hot: AtomicCell<Option<Box<Instance<H>>>>,
+    hot: AtomicCell<Option<BoxedMember<H>>>,
     idle: Mutex<Idle<H>>,
     closed: AtomicBool,
     cap: Option<Arc<Cap>>,
@@ -57,14 +57,22 @@ struct Cap {
 }
 
 struct Idle<H: Host> {
-    instances: Instances<H>,
+    instances: Members<H>,
     /// The minimum number of idle instances in this quarter of `idle_ttl` (first) and in the previous ones. That many
     /// instances, at the bottom, weren't needed.
     unused: [usize; QUARTERS],
 }
 
+/// An instance of a pool.
+struct Member<H: Host> {
+    instance: Instance<H>,
+    /// While it is in use, the shard that it is returned to.
+    shard: Option<Arc<Shard<H>>>,
+}
+
 /// Boxed, because guards are moved around and must be small.
-type Instances<H> = Vec<Box<Instance<H>>>;
+type BoxedMember<H> = Box<Member<H>>;
+type Members<H> = Vec<BoxedMember<H>>;
 
 const QUARTERS: usize = 4;
 
@@ -103,23 +111,23 @@ impl<H: Host> Pool<H> {
     #[inline]
     pub(crate) fn take(&self) -> Option<PooledInstance<H>> {
         let own = self.own();
-        let instance = match own.take() {
-            Some(instance) => instance,
+        let member = match own.take() {
+            Some(member) => member,
             None => self.search()?,
         };
-        Some(PooledInstance { instance: Some(instance), shard: own.clone() })
+        Some(PooledInstance::new(member, own))
     }
 
     /// Searches the other threads' shards.
     #[cold]
-    fn search(&self) -> Option<Box<Instance<H>>> {
+    fn search(&self) -> Option<BoxedMember<H>> {
         let own = own_shard();
         (1..self.shards.len()).find_map(|i| self.shards[(own + i) % self.shards.len()].take())
     }
 
-    /// Wraps a new instance for a request.
-    pub(crate) fn guard(&self, instance: Box<Instance<H>>) -> PooledInstance<H> {
-        PooledInstance { instance: Some(instance), shard: self.own().clone() }
+    /// Adds a new instance, for a request.
+    pub(crate) fn add(&self, instance: Instance<H>) -> PooledInstance<H> {
+        PooledInstance::new(Box::new(Member { instance, shard: None }), self.own())
     }
 
     fn own(&self) -> &Arc<Shard<H>> {
@@ -149,7 +157,7 @@ impl<H: Host> Pool<H> {
     }
 
     /// Removes the instances that haven't been needed for `idle_ttl`. Call it once per quarter of that time.
-    pub(crate) fn expire(&self) -> Instances<H> {
+    fn expire(&self) -> Members<H> {
         let mut spare = self.idle().saturating_sub(self.settings.min_warm);
         let mut expired = Vec::new();
         for shard in &self.shards {
@@ -177,16 +185,16 @@ impl<H: Host> Shard<H> {
         Self { hot: AtomicCell::new(None), idle, closed: AtomicBool::new(false), cap, start_queue, on_loss }
     }
 
-    /// Adds `instance`, or returns it if the pool is full.
+    /// Adds `member`, or returns it if the pool is full.
     #[inline]
-    fn put(&self, instance: Box<Instance<H>>) -> Result<(), Box<Instance<H>>> {
+    fn put(&self, member: BoxedMember<H>) -> Result<(), BoxedMember<H>> {
         if let Some(cap) = &self.cap
             && cap.idle.fetch_add(1, Ordering::Relaxed) >= cap.max
         {
             cap.idle.fetch_sub(1, Ordering::Relaxed);
-            return Err(instance);
+            return Err(member);
         }
-        if let Some(colder) = self.hot.swap(Some(instance)) {
+        if let Some(colder) = self.hot.swap(Some(member)) {
             self.lock().instances.push(colder);
         }
         // If this is missed, the shard and its contents are dropped with the last instance in use.
@@ -196,13 +204,37 @@ impl<H: Host> Shard<H> {
         Ok(())
     }
 
+    /// Adds `member`, or drops it if the pool is full.
+    #[inline]
+    fn put_or_drop(&self, member: BoxedMember<H>) {
+        if let Err(surplus) = self.put(member) {
+            surplus.instance.shared().dropped(DropReason::Idle);
+        }
+    }
+
+    /// Drops an instance that was in use.
+    #[cold]
+    fn lose(&self, mut member: BoxedMember<H>) {
+        let instance = &mut member.instance;
+        if instance.shared().broken.is(Rule::TrappedDropped) {
+            let _host = instance.end();
+            return self.put_or_drop(member);
+        }
+        instance.shared().dropped(instance.pin.drop_reason);
+        drop(member);
+        if let Some(waker) = self.on_loss.get() {
+            waker.wake_by_ref();
+        }
+    }
+
     /// The instance that was returned last.
-    fn take(&self) -> Option<Box<Instance<H>>> {
-        let instance = self.hot.take().or_else(|| self.lock().pop())?;
+    #[inline]
+    fn take(&self) -> Option<BoxedMember<H>> {
+        let member = self.hot.take().or_else(|| self.lock().pop())?;
         if let Some(cap) = &self.cap {
             cap.idle.fetch_sub(1, Ordering::Relaxed);
         }
-        Some(instance)
+        Some(member)
     }
 
     /// Locks the idle instances, after adding `hot` to them.
@@ -212,7 +244,7 @@ impl<H: Host> Shard<H> {
         idle
     }
 
-    fn drain(&self) -> Instances<H> {
+    fn drain(&self) -> Members<H> {
         // Dropped by the caller, outside the lock.
         std::mem::take(&mut self.settle().instances)
     }
@@ -223,7 +255,7 @@ impl<H: Host> Shard<H> {
 }
 
 impl<H: Host> Idle<H> {
-    fn pop(&mut self) -> Option<Box<Instance<H>>> {
+    fn pop(&mut self) -> Option<BoxedMember<H>> {
         let popped = self.instances.pop();
         self.unused[0] = self.unused[0].min(self.instances.len());
         popped
@@ -253,63 +285,70 @@ fn own_shard() -> usize {
 
 /// An instance taken out of the pool. Only [`recycle`](Self::recycle), the explicit last step of an exchange that left
 /// the instance clean, returns it. Otherwise, the instance is dropped with this.
-pub(crate) struct PooledInstance<H: Host> {
-    instance: Option<Box<Instance<H>>>,
-    /// The shard that it is returned to.
-    shard: Arc<Shard<H>>,
-}
+pub(crate) struct PooledInstance<H: Host>(Option<BoxedMember<H>>);
 
 impl<H: Host> PooledInstance<H> {
+    /// Takes `member` into use. It is returned to `shard`.
+    #[inline]
+    fn new(mut member: BoxedMember<H>, shard: &Arc<Shard<H>>) -> Self {
+        member.shard = Some(shard.clone());
+        Self(Some(member))
+    }
+
     #[inline]
     pub(crate) fn recycle(mut self) {
         if self.has_outgrown() {
             return self.drop_as(DropReason::Outgrown);
         }
-        if self.shard.start_queue.has_waiters() {
-            match self.shard.start_queue.clone().hand_over(self) {
+        if self.shard().start_queue.has_waiters() {
+            match self.shard().start_queue.clone().hand_over(self) {
                 Some(unwanted) => self = unwanted,
                 None => return,
             }
         }
-        if let Some(instance) = self.instance.take() {
-            self.put(instance);
-        }
+        let Some((member, shard)) = self.detach() else { return };
+        shard.put_or_drop(member);
         // A request that has just begun to wait may have searched the pool before the instance was there, so offer it
         // again. If no request waits any more, it returns to the pool.
-        if self.shard.start_queue.has_waiters() {
-            self.instance = self.shard.take();
-            if self.instance.is_some() {
-                self.recycle();
-            }
+        if shard.start_queue.has_waiters()
+            && let Some(member) = shard.take()
+        {
+            Self::new(member, &shard).recycle();
         }
     }
 
+    /// The instance, which is no longer in use, and the shard for it.
     #[inline]
-    fn put(&self, instance: Box<Instance<H>>) {
-        if let Err(surplus) = self.shard.put(instance) {
-            surplus.shared().dropped(DropReason::Idle);
-            drop(surplus);
-        }
+    fn detach(&mut self) -> Option<(BoxedMember<H>, Arc<Shard<H>>)> {
+        let mut member = self.0.take()?;
+        let shard = member.shard.take()?;
+        Some((member, shard))
+    }
+
+    #[inline]
+    fn shard(&self) -> &Arc<Shard<H>> {
+        let member = self.0.as_ref().expect(Self::PRESENT);
+        member.shard.as_ref().expect("an instance in use has a shard")
     }
 
     /// Continues with another instance, if one is idle; see [`Rule::SameInstance`].
     #[cold]
     pub(crate) fn swap(&mut self) {
-        let shard = self.shard.clone();
-        let Some(instance) = &mut self.instance else { return };
-        if let Some(mut other) = shard.take() {
-            instance.swap_exchanges(&mut other);
-            std::mem::swap(instance, &mut other);
-            self.put(other);
+        let shard = self.shard().clone();
+        if let Some(other) = shard.take() {
+            let mut other = Self::new(other, &shard);
+            self.swap_exchanges(&mut other);
+            std::mem::swap(self, &mut other);
+            other.recycle();
         }
     }
 
     /// Sets the reason that is counted if it is dropped from now on.
     pub(crate) fn drop_as(&mut self, reason: DropReason) {
-        if let Some(instance) = &mut self.instance {
-            instance.pin.drop_reason = reason;
-        }
+        self.pin.drop_reason = reason;
     }
+
+    const PRESENT: &str = "taken only by recycle, which consumes the guard";
 }
 
 impl<H: Host> Recycle for PooledInstance<H> {
@@ -323,31 +362,22 @@ impl<H: Host> Deref for PooledInstance<H> {
 
     #[inline]
     fn deref(&self) -> &Instance<H> {
-        self.instance.as_deref().expect("taken only by recycle, which consumes the guard")
+        &self.0.as_ref().expect(Self::PRESENT).instance
     }
 }
 
 impl<H: Host> DerefMut for PooledInstance<H> {
     #[inline]
     fn deref_mut(&mut self) -> &mut Instance<H> {
-        self.instance.as_deref_mut().expect("taken only by recycle, which consumes the guard")
+        &mut self.0.as_mut().expect(Self::PRESENT).instance
     }
 }
 
 impl<H: Host> Drop for PooledInstance<H> {
     #[inline]
     fn drop(&mut self) {
-        let kept = |instance: &mut Box<Instance<H>>| instance.shared().broken.is(Rule::TrappedDropped);
-        if let Some(mut instance) = self.instance.take_if(kept) {
-            let _host = instance.end();
-            return self.put(instance);
-        }
-        if let Some(instance) = self.instance.take() {
-            instance.shared().dropped(instance.pin.drop_reason);
-            drop(instance);
-            if let Some(waker) = self.shard.on_loss.get() {
-                waker.wake_by_ref();
-            }
+        if let Some((member, shard)) = self.detach() {
+            shard.lose(member);
         }
     }
 }

@@ -138,7 +138,7 @@ impl<H: Host> Refill<H> {
             // The observer has been notified of the failure; the next sweep tries again.
             let Ok(made) = factory.create(false).await else { return };
             if let Some(pool) = pool.upgrade() {
-                pool.guard(made).recycle();
+                pool.add(made).recycle();
             }
         }
     }

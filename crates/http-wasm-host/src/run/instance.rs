@@ -38,18 +38,11 @@ pub(crate) struct Instance<H: Host> {
 
 impl<H: Host> Instance<H> {
     /// An instance that has completed its start-up.
-    pub(crate) fn new(mut store: Store<State<H>>, exports: Exports, live: Live) -> Box<Self> {
+    pub(crate) fn new(mut store: Store<State<H>>, exports: Exports, live: Live) -> Self {
         let Exports { memory, handle_request, handle_response } = exports;
         store.data_mut().memory = Some(memory);
         let start_size = store.data().quota.memory();
-        Box::new(Self {
-            store,
-            handle_request,
-            handle_response,
-            pin: Pin::default(),
-            start_size,
-            _live: live,
-        })
+        Self { store, handle_request, handle_response, pin: Pin::default(), start_size, _live: live }
     }
 
     /// The state shared with the guest's other instances.
