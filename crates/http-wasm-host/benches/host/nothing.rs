@@ -8,7 +8,7 @@ use http_wasm_host::{
     Refused,
 };
 
-use crate::support::now;
+use crate::support::result;
 
 /// A GET of "/" and a response, both without headers or body.
 pub(crate) struct Nothing {
@@ -17,10 +17,10 @@ pub(crate) struct Nothing {
 
 /// One request through a guest that proceeds.
 pub(crate) fn exchange(guest: &Guest<Nothing>) {
-    let outcome = now(guest.handle_request(Nothing { status: 200 })).expect("the guest doesn't fail");
+    let outcome = result(guest.handle_request(Nothing { status: 200 })).expect("the guest doesn't fail");
     let Outcome::Next(mut pinned) = outcome else { panic!("the guest proceeds") };
     pinned.host_mut().status = 404;
-    let handled = now(pinned.handle_response()).expect("the guest doesn't fail");
+    let handled = result(pinned.handle_response()).expect("the guest doesn't fail");
     black_box(handled.host.status);
 }
 
