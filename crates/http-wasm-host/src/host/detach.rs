@@ -22,6 +22,90 @@ use crate::message::{Fields, Frame, HeaderChange, Outgoing};
 /// this trait to hand over copies, for instance in an [`InMemoryHost`](crate::InMemoryHost). When the guest has
 /// finished, [`Detachable::into_inner`] returns one or the other: changes to the copies have to be applied to the
 /// server's message.
+///
+/// # Example
+/// A server on one thread, whose connections are counted with an [`Rc`](std::rc::Rc):
+///
+/// ```
+/// use std::cell::RefCell;
+/// use std::rc::Rc;
+///
+/// use http_wasm_host::{Detach, Detachable, Engine, Fields, Guest, InMemoryHost, LocalHost, Outcome};
+/// # use std::task::{Context, Poll};
+/// # use http_wasm_host::{
+/// #     BodyKind, BodyState, BoxError, Frame, HeadChange, HeaderChange, LoadError, Outgoing, Refused,
+/// # };
+///
+/// #[derive(Default)]
+/// struct Connection {
+///     sent: RefCell<Vec<u16>>,
+/// }
+///
+/// /// A request that has arrived on a connection.
+/// struct Live {
+///     connection: Rc<Connection>,
+///     message: InMemoryHost,
+/// }
+///
+/// impl LocalHost for Live {
+///     type Head = <InMemoryHost as LocalHost>::Head;
+///
+///     // Needs the connection. After `into_detached`, informational responses are dropped.
+///     fn inform(&mut self, status: u16, _headers: Option<&Fields>) {
+///         self.connection.sent.borrow_mut().push(status);
+///     }
+///
+///     fn uri(&self) -> &[u8] {
+///         self.message.uri()
+///     }
+///     // The other methods access the message in the same way.
+/// #   fn save_head(&self, message: BodyKind) -> Self::Head { self.message.save_head(message) }
+/// #   fn restore_head(&mut self, head: Self::Head) { self.message.restore_head(head) }
+/// #   fn method(&self) -> &[u8] { self.message.method() }
+/// #   fn protocol_version(&self) -> &'static str { self.message.protocol_version() }
+/// #   fn change_head(&mut self, change: HeadChange<'_>) -> Result<(), Refused> { self.message.change_head(change) }
+/// #   fn status(&self) -> u16 { self.message.status() }
+/// #   fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8])) {
+/// #       self.message.header_names(message, visit)
+/// #   }
+/// #   fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], visit: impl FnMut(&'a [u8])) {
+/// #       self.message.header_values(message, name, visit)
+/// #   }
+/// #   fn change_header(&mut self, message: BodyKind, name: &[u8], change: HeaderChange<'_>) -> Result<(), Refused> {
+/// #       self.message.change_header(message, name, change)
+/// #   }
+/// #   fn poll_body(&mut self, message: BodyKind, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BoxError>>> {
+/// #       self.message.poll_body(message, cx)
+/// #   }
+/// #   fn body_state(&self, message: BodyKind) -> BodyState { self.message.body_state(message) }
+/// #   fn set_body(&mut self, message: BodyKind, body: Outgoing) { self.message.set_body(message, body) }
+/// }
+///
+/// impl Detach for Live {
+///     type Detached = InMemoryHost;
+///
+///     fn into_detached(self) -> InMemoryHost {
+///         self.message
+///     }
+/// }
+///
+/// // A guest that sends 103 Early Hints, and then responds.
+/// let guest = Guest::<Detachable<Live>>::load(&Engine::new()?, br#"(module
+///   (import "http_handler" "set_status_code" (func $set_status_code (param i32)))
+///   (memory (export "memory") 1)
+///   (func (export "handle_request") (result i64)
+///     (call $set_status_code (i32.const 103)) (call $set_status_code (i32.const 200)) (i64.const 0))
+///   (func (export "handle_response") (param i32 i32)))"#)?;
+///
+/// let connection = Rc::new(Connection::default());
+/// let live = Live { connection: connection.clone(), message: InMemoryHost::new("GET", "/") };
+/// let outcome = futures_executor::block_on(guest.handle_request(Detachable::new(live)));
+/// let Ok(Outcome::Respond(host)) = outcome else { panic!("the guest responds") };
+/// // The guest was quick, so the host wasn't detached: nothing has to be copied to the server's message.
+/// assert!(matches!(host.into_inner(), Ok(live) if live.message.status == 200));
+/// assert_eq!(*connection.sent.borrow(), [103]);
+/// # Ok::<(), LoadError>(())
+/// ```
 pub trait Detach: LocalHost {
     /// The type of the host that holds copies.
     type Detached: Host<Head = Self::Head>;
