@@ -197,6 +197,10 @@ impl WriteBuffer {
         written -= bytes;
         let data = written.min(self.data.len());
         self.data.advance(data);
+        if self.data.is_empty() {
+            // Even an empty `Bytes` keeps its memory.
+            self.data = Bytes::new();
+        }
         self.end = &self.end[written - data..];
         if self.written == self.bytes.len() {
             self.bytes.clear();
@@ -223,6 +227,7 @@ pub(crate) fn write_field(buffer: &mut Vec<u8>, name: &HeaderName, value: &Heade
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::Arc;
 
     use bytes::Bytes;
     use http::{HeaderMap, HeaderValue};
@@ -270,6 +275,24 @@ mod tests {
         assert_eq!(buffer.data(&mut coding, data.clone(), true), Ok(()));
         assert_eq!((buffer.end(coding, None), coding), (Ok(()), Coding::Length(0)));
         assert_eq!(buffer.data(&mut coding, data, false), Err(WrongLength::TooLong));
+    }
+
+    #[tokio::test]
+    async fn a_piece_that_has_been_written_is_freed() {
+        let piece = Arc::new([b'x'; COPIED + 1]);
+        let (mut buffer, mut io) = (WriteBuffer::default(), tokio::io::sink());
+        buffer.data(&mut Coding::Chunked, Bytes::from_owner(Piece(piece.clone())), true).unwrap();
+        assert_eq!(Arc::strong_count(&piece), 2);
+        poll_fn(|cx| buffer.poll(&mut io, cx)).await.unwrap();
+        assert_eq!(Arc::strong_count(&piece), 1);
+    }
+
+    struct Piece(Arc<[u8; COPIED + 1]>);
+
+    impl AsRef<[u8]> for Piece {
+        fn as_ref(&self) -> &[u8] {
+            &*self.0
+        }
     }
 
     #[tokio::test]
