@@ -15,11 +15,11 @@ use tokio::sync::oneshot;
 use super::body::{RequestBody, Sender, Wants, arriving};
 use super::half_close::HalfClose;
 use super::head::{self, Head, Length};
-use super::output::{Answered, Output, write_interim, write_status};
+use super::output::{self, Answered, write_interim, write_status};
 use super::signals::Signals;
 use crate::body::BoxError;
 use crate::exchange::{Interims, Upgraded, refusal_text};
-use crate::http1::{ChunkPart, Chunks, HeadScan, Padding, Switched};
+use crate::http1::{ChunkPart, Chunks, HeadScan, MessageWriter, Padding, Switched, WriteError};
 use crate::listener::check::Refusal;
 use crate::listener::date;
 use crate::listener::linger::Linger;
@@ -47,7 +47,7 @@ pub(super) struct Connection<'a, S, A> {
     receiving: Option<Receiving>,
     /// Whether the rest of the body won't be read, because it isn't wanted or is malformed, or the client has closed.
     unread: bool,
-    output: Output<Sending<RequestBody>>,
+    output: MessageWriter<Sending<RequestBody>>,
     /// Whether the connection can continue after the current request.
     keep_alive: bool,
     /// Whether the client has closed its direction.
@@ -103,7 +103,7 @@ impl<'a, S, A> Connection<'a, S, A> {
             request: Answered { method: Method::GET, version: Version::HTTP_11 },
             receiving: None,
             unread: false,
-            output: Output::default(),
+            output: MessageWriter::default(),
             keep_alive: true,
             ended: false,
             half_close: HalfClose::new(requests.limits.half_close_timeout.0),
@@ -152,7 +152,7 @@ impl<'a, S, A> Connection<'a, S, A> {
         }
         let keep_alive = self.keep_alive && !self.signals.is_closing() && !self.unread;
         let switches = self.switches(response.status());
-        self.keep_alive = self.output.begin(response, &self.request, keep_alive || switches);
+        self.keep_alive = output::begin(&mut self.output, response, &self.request, keep_alive || switches);
     }
 
     /// Whether the connection continues after the current request.
@@ -242,8 +242,9 @@ where
     /// Writes the response, and continues to pass on the request's body.
     pub(super) fn poll_respond(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         loop {
-            if let Poll::Ready(result) = self.output.poll(&mut self.io, &self.requests.flushes, cx) {
-                return Poll::Ready(result);
+            let flushed = || self.requests.flushes.completed();
+            if let Poll::Ready(result) = self.output.poll(&mut self.io, flushed, cx) {
+                return Poll::Ready(result.map_err(WriteError::into_inner));
             }
             ready!(self.poll_request(cx))?;
         }

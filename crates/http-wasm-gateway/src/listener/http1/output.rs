@@ -1,32 +1,12 @@
 //! Writes responses.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
-use http_body::{Body, Frame};
-use tokio::io::AsyncWrite;
+use http_body::Body;
 
 use crate::body::BoxError;
 use crate::connection_options::has_connection_option;
-use crate::http1::{Coding, WriteBuffer, content_length, write_field};
-use crate::listener::flush::Flushes;
-
-/// A response that is being sent to the client.
-#[derive(Debug)]
-pub(super) struct Output<B> {
-    pub(super) buffer: WriteBuffer,
-    body: Option<Sending<B>>,
-}
-
-#[derive(Debug)]
-struct Sending<B> {
-    body: B,
-    coding: Coding,
-    /// The trailers that the head announces. Others aren't sent.
-    trailers: Vec<HeaderName>,
-}
+use crate::http1::{Coding, MessageWriter, SentTrailers, content_length, write_field};
 
 /// The properties of a request that its response depends on.
 #[derive(Debug)]
@@ -35,120 +15,59 @@ pub(super) struct Answered {
     pub(super) version: Version,
 }
 
-impl<B> Default for Output<B> {
-    fn default() -> Self {
-        Self { buffer: WriteBuffer::default(), body: None }
-    }
-}
-
-impl<B> Output<B>
+/// Starts a response. `keep_alive` says whether the connection can continue after it; the result, whether it will.
+pub(super) fn begin<B>(
+    writer: &mut MessageWriter<B>,
+    response: Response<B>,
+    request: &Answered,
+    keep_alive: bool,
+) -> bool
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
-    /// Starts a response. `keep_alive` says whether the connection can continue after it; the result, whether it will.
-    pub(super) fn begin(&mut self, response: Response<B>, request: &Answered, keep_alive: bool) -> bool {
-        let (head, body) = response.into_parts();
-        let has_body = has_body(&request.method, head.status);
-        let coding = match content_length(&head.headers) {
-            _ if !has_body => None,
-            Some(length) if length > 0 || !body.is_end_stream() => Some(Coding::Length(length)),
-            Some(_) => None,
-            None if body.is_end_stream() => None,
-            None if request.version == Version::HTTP_10 => Some(Coding::UntilClose),
-            None => Some(Coding::Chunked),
-        };
-        let keep_alive = keep_alive
-            && coding != Some(Coding::UntilClose)
-            && !has_connection_option(&head.headers, "close");
-        let bytes = self.buffer.bytes();
-        write_status(bytes, request.version, head.status);
-        for (name, value) in &head.headers {
-            // Only chunked bodies have trailers.
-            if name != header::TRAILER || coding == Some(Coding::Chunked) {
-                write_field(bytes, name, value);
-            }
-        }
-        match request.version {
-            Version::HTTP_10 if keep_alive => bytes.extend_from_slice(b"connection: keep-alive\r\n"),
-            Version::HTTP_11 if !keep_alive && !has_connection_option(&head.headers, "close") => {
-                bytes.extend_from_slice(b"connection: close\r\n");
-            }
-            _ => {}
-        }
-        match coding {
-            Some(Coding::Chunked) => bytes.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n"),
-            None if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) => {
-                bytes.extend_from_slice(b"content-length: 0\r\n\r\n");
-            }
-            _ => bytes.extend_from_slice(b"\r\n"),
-        }
-        if let Some(coding) = coding {
-            let trailers = match coding {
-                Coding::Chunked => announced(&head.headers),
-                Coding::Length(_) | Coding::UntilClose => Vec::new(),
-            };
-            self.body = Some(Sending { body, coding, trailers });
-        }
-        keep_alive
-    }
-
-    /// Writes as much of the response as is available. Ready once all of it has been written.
-    pub(super) fn poll(
-        &mut self,
-        io: &mut (impl AsyncWrite + Unpin),
-        flushes: &Flushes,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), BoxError>> {
-        loop {
-            // The start of a body is sent together with the head.
-            let mut waits = false;
-            while !waits
-                && self.buffer.has_room()
-                && let Some(sending) = &mut self.body
-            {
-                match Pin::new(&mut sending.body).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => self.encode(frame)?,
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                    Poll::Ready(None) => self.end(None)?,
-                    Poll::Pending => waits = true,
-                }
-            }
-            ready!(self.buffer.poll(io, cx))?;
-            // This wakes a body that has failed and waits for the flush.
-            flushes.completed();
-            if self.body.is_none() {
-                return Poll::Ready(Ok(()));
-            }
-            if waits {
-                return Poll::Pending;
-            }
+    let (head, body) = response.into_parts();
+    let has_body = has_body(&request.method, head.status);
+    let coding = match content_length(&head.headers) {
+        _ if !has_body => None,
+        Some(length) if length > 0 || !body.is_end_stream() => Some(Coding::Length(length)),
+        Some(_) => None,
+        None if body.is_end_stream() => None,
+        None if request.version == Version::HTTP_10 => Some(Coding::UntilClose),
+        None => Some(Coding::Chunked),
+    };
+    let keep_alive =
+        keep_alive && coding != Some(Coding::UntilClose) && !has_connection_option(&head.headers, "close");
+    let bytes = writer.buffer.bytes();
+    write_status(bytes, request.version, head.status);
+    for (name, value) in &head.headers {
+        // Only chunked bodies have trailers.
+        if name != header::TRAILER || coding == Some(Coding::Chunked) {
+            write_field(bytes, name, value);
         }
     }
-
-    fn encode(&mut self, frame: Frame<Bytes>) -> Result<(), BoxError> {
-        let Some(sending) = &mut self.body else { return Ok(()) };
-        let data = match frame.into_data() {
-            Ok(data) => data,
-            Err(frame) => return self.end(frame.into_trailers().ok()),
-        };
-        let last = sending.body.is_end_stream();
-        self.buffer.data(&mut sending.coding, data, last)?;
-        if last {
-            self.body = None;
+    match request.version {
+        Version::HTTP_10 if keep_alive => bytes.extend_from_slice(b"connection: keep-alive\r\n"),
+        Version::HTTP_11 if !keep_alive && !has_connection_option(&head.headers, "close") => {
+            bytes.extend_from_slice(b"connection: close\r\n");
         }
-        Ok(())
+        _ => {}
     }
-
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), BoxError> {
-        if let Some(sending) = self.body.take() {
-            let trailers = trailers.map(|trailers| {
-                let announced = trailers.iter().filter(|(name, _)| sending.trailers.contains(name));
-                announced.map(|(name, value)| (name.clone(), value.clone())).collect()
-            });
-            self.buffer.end(sending.coding, trailers.as_ref())?;
+    match coding {
+        Some(Coding::Chunked) => bytes.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n"),
+        None if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) => {
+            bytes.extend_from_slice(b"content-length: 0\r\n\r\n");
         }
-        Ok(())
+        _ => bytes.extend_from_slice(b"\r\n"),
     }
+    if let Some(coding) = coding {
+        // Others might not be expected by the client.
+        let trailers = SentTrailers::Only(match coding {
+            Coding::Chunked => announced(&head.headers),
+            Coding::Length(_) | Coding::UntilClose => Vec::new(),
+        });
+        writer.set_body(body, coding, trailers);
+    }
+    keep_alive
 }
 
 /// Whether the response to a request with this method may have a body if it has this status.

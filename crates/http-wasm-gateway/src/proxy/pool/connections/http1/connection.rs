@@ -12,13 +12,13 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Frame;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
-use super::Tunnel;
-use super::output::{Output, OutputError};
+use super::{Tunnel, output};
 use crate::body::BoxError;
 use crate::http1::response::{Part, ResponseError, ResponseLimits, ResponseReader};
+use crate::http1::{MessageWriter, WriteError};
 use crate::proxy::connect::Io;
-use crate::proxy::pool::Outbound;
 use crate::proxy::pool::settings::Settings;
+use crate::proxy::pool::{Outbound, RequestBody};
 use crate::proxy::timeout::{LazyTimer, ResponseTimer};
 
 /// How much is read at once while a head is expected, in bytes.
@@ -37,7 +37,7 @@ pub(in crate::proxy::pool) struct Connection {
     /// How much to read next time.
     next_read: usize,
     reader: ResponseReader,
-    output: Output,
+    output: MessageWriter<RequestBody>,
     /// Why a request couldn't be written. The response may still arrive and explain it.
     write_error: Option<io::Error>,
     /// Whether nothing more can be read.
@@ -76,7 +76,7 @@ impl Connection {
             input: BytesMut::new(),
             next_read: HEAD_BYTES,
             reader: ResponseReader::new(limits),
-            output: Output::default(),
+            output: MessageWriter::default(),
             write_error: None,
             ended: false,
             reused: false,
@@ -92,7 +92,7 @@ impl Connection {
         host: &HeaderValue,
     ) {
         self.reader.begin(request.method);
-        self.output.begin(request, response_timer, host);
+        output::begin(&mut self.output, request, response_timer, host);
         self.next_read = HEAD_BYTES;
     }
 
@@ -156,16 +156,16 @@ impl Connection {
         if self.output.is_complete() {
             return Poll::Ready(Ok(()));
         }
-        match ready!(self.output.poll(&mut self.io, cx)) {
+        match ready!(self.output.poll(&mut self.io, || (), cx)) {
             Ok(()) => {}
-            Err(OutputError::Body(error)) => return Poll::Ready(Err(Failure::RequestBody(error))),
+            Err(WriteError::Body(error)) => return Poll::Ready(Err(Failure::RequestBody(error))),
             // Data that can still be read doesn't belong to any request.
-            Err(OutputError::Io(error)) if self.reused && !self.output.has_begun() => {
+            Err(WriteError::Io(error)) if self.reused && !self.output.buffer.has_begun() => {
                 return Poll::Ready(Err(Failure::Unsent(error)));
             }
-            Err(OutputError::Io(error)) => {
+            Err(WriteError::Io(error)) => {
                 self.write_error = Some(error);
-                self.output.abandon();
+                self.output = MessageWriter::default();
             }
         }
         Poll::Ready(Ok(()))
