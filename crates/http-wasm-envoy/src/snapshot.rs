@@ -31,6 +31,7 @@ struct Snapshot {
     is_current: bool,
     count: usize,
     fields: [Header; FIELDS],
+    /// The [`key`] of each field's name.
     keys: [u32; KEYS],
 }
 
@@ -55,46 +56,39 @@ impl Snapshot {
 
     /// Reads a map, unless it has been read in this hook.
     fn update(&mut self, of: MapInHook, read: impl FnOnce(&mut [Header; FIELDS]) -> usize) {
-        if self.of != Some(of) {
-            self.count = read(&mut self.fields);
-            (self.of, self.is_current) = (Some(of), self.count <= FIELDS);
-            if !self.is_current {
-                self.count = KEYS + 1;
-            }
+        if self.of == Some(of) {
+            return;
+        }
+        let count = read(&mut self.fields);
+        self.of = Some(of);
+        self.is_current = count <= FIELDS;
+        let Some(fields) = self.fields.get(..count) else {
+            self.count = KEYS + 1;
+            return;
+        };
+        self.count = count;
+        for (key_of, field) in self.keys.iter_mut().zip(fields) {
+            // SAFETY: Envoy has just returned the fields.
+            *key_of = key(unsafe { field.name.bytes() });
         }
     }
 
+    /// The next field with this name, while the map hasn't been changed.
     fn find(&self, map: Map, name: &[u8], from: usize) -> Option<(usize, Buf)> {
         // Envoy has another name for it.
         let name =
             if map == Map::Request && name.eq_ignore_ascii_case(b"host") { b":authority" } else { name };
-        let last = *name.last()? | 0x20;
-        for (at, field) in self.fields[..self.count].iter().enumerate().skip(from) {
-            if field.name.len == name.len() {
-                // SAFETY: the map hasn't been changed since Envoy returned its fields in this hook.
-                let found = unsafe { field.name.bytes() };
-                // Envoy's names are in lower case, and those of guests usually are.
-                let may_match = found.last().is_some_and(|found| found | 0x20 == last);
-                if may_match && (found == name || found.eq_ignore_ascii_case(name)) {
-                    return Some((at, field.value));
-                }
-            }
-        }
-        None
+        let wanted = key(name);
+        let fields = self.keys.iter().zip(&self.fields[..self.count]).enumerate().skip(from);
+        fields.filter(|(_, (key, _))| **key == wanted).find_map(|(at, (_, field))| {
+            // SAFETY: the map hasn't been changed since Envoy returned its fields in this hook.
+            let found = unsafe { field.name.bytes() };
+            found.eq_ignore_ascii_case(name).then_some((at, field.value))
+        })
     }
 
     fn may_contain(&self, name: &[u8]) -> bool {
         self.keys.get(..self.count).is_none_or(|keys| keys.contains(&key(name)))
-    }
-
-    /// The map is about to change: keeps no more than the keys of its names.
-    fn changes(&mut self) {
-        if std::mem::take(&mut self.is_current) {
-            for (key_of, field) in self.keys.iter_mut().zip(&self.fields[..self.count]) {
-                // SAFETY: the map hasn't been changed yet.
-                *key_of = key(unsafe { field.name.bytes() });
-            }
-        }
     }
 
     fn add(&mut self, name: &[u8]) {
@@ -152,7 +146,7 @@ pub(crate) fn change(
             false => snapshot.may_contain(name),
         };
         if contains || !removes {
-            snapshot.changes();
+            snapshot.is_current = false;
         }
         if !contains && !removes {
             snapshot.add(name);
