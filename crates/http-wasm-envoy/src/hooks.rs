@@ -121,7 +121,10 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_ne
     match catch_unwind(|| RouteConfig::load(text)) {
         Ok(Ok(config)) => Box::into_raw(Box::new(config)).cast_const().cast(),
         Ok(Err(fault)) => {
-            tracing::error!("route configuration of filter {}: {fault}", String::from_utf8_lossy(name));
+            match String::from_utf8_lossy(name).as_ref() {
+                "" => tracing::error!("route configuration: {fault}"),
+                name => tracing::error!("route configuration of filter {name}: {fault}"),
+            }
             null()
         }
         Err(_) => null(),
