@@ -1,36 +1,29 @@
 //! Drives the guests of a stream: calls `handle_request` and `handle_response` of each in order, and handles the
 //! outcome.
 
+pub(crate) mod request;
+pub(crate) mod response;
+
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::BytesMut;
-use http_wasm_host::{
-    BodyKind, Error, Frame, Handled, InMemoryHost, Message, Outcome, Pinned, Progress, ResponseStream,
-    StreamEnd,
-};
+use http_wasm_host::{Error, InMemoryHost, Message, Outcome, Pinned, Progress, ResponseStream, StreamEnd};
 
 use crate::config::{Behaviour, Config};
-use crate::drive::drive;
-use crate::failure::{self, Failure};
-use crate::filter::Filter;
+use crate::failure::Failure;
 use crate::link::Link;
-use crate::live::{HeadLocation, Host, Live};
-use crate::memory::{self, Charge};
-use crate::outbound::Outbound;
+use crate::live::{Host, Live};
 use crate::process::SharedGuest;
 use crate::reply::Reply;
 use crate::writers::{FinishedWriter, Writers};
 
 /// The namespace of the dynamic metadata.
 const METADATA: &str = "http_wasm";
-/// The maximum size of a response that a guest that streams writes and that isn't the upstream's, in bytes.
-const MAX_COMPLETE: usize = 16 << 20;
 
 /// The state that the request and the response of a stream share.
 pub(crate) struct Exchange {
@@ -237,312 +230,6 @@ struct Call<T> {
     index: usize,
     started: Instant,
     progress: Progress<Result<T, Error>>,
-}
-
-/// Calls `handle_request` of each guest. Most guests have nothing to wait for, so that no task is needed.
-pub(crate) fn handle_request(exchange: &Rc<Exchange>, message: Message) -> Result<Done, Task> {
-    let mut message = message;
-    for index in 0..exchange.behaviour().chain.len() {
-        let call = begin_request(exchange, index, message);
-        // Guests that write the request run meanwhile.
-        let called = match exchange.writers.is_empty() {
-            true => call.progress.done(),
-            false => Err(call.progress),
-        };
-        message = match called
-            .map(|called| exchange.requested(index, call.started, called.map_err(Failure::Guest)))
-        {
-            Ok(Ok(message)) => message,
-            Ok(Err(response)) if exchange.has_no_other() => {
-                return Ok(Done::Reply(Reply::of_guest(response)));
-            }
-            Ok(Err(response)) => {
-                let exchange = exchange.clone();
-                return Err(Box::pin(async move { return_response(&exchange, Some(response)).await }));
-            }
-            Err(progress) => {
-                return Err(Box::pin(finish_request(exchange.clone(), Call { progress, ..call })));
-            }
-        };
-    }
-    Ok(exchange.request_continues(message))
-}
-
-fn begin_request(exchange: &Exchange, index: usize, message: Message) -> Call<Outcome<Host>> {
-    let started = Instant::now();
-    let host = Host::new(Live::new(exchange.link.clone(), message));
-    let progress = exchange.behaviour().chain[index].guest.handle_request(host);
-    Call { index, started, progress }
-}
-
-/// Waits for a guest's `handle_request`, and calls it of the guests that follow.
-async fn finish_request(exchange: Rc<Exchange>, call: Call<Outcome<Host>>) -> Done {
-    let mut call = call;
-    loop {
-        let Call { index, started, progress } = call;
-        let Some(called) = while_writers_run(&exchange, drive(progress)).await else {
-            return return_response(&exchange, None).await;
-        };
-        let message = match exchange.requested(index, started, called) {
-            Ok(message) => message,
-            Err(response) => return return_response(&exchange, Some(response)).await,
-        };
-        if index + 1 == exchange.behaviour().chain.len() {
-            return exchange.request_continues(message);
-        }
-        call = begin_request(&exchange, index + 1, message);
-    }
-}
-
-impl Exchange {
-    fn request_continues(&self, body: Message) -> Done {
-        Done::Continue { body, streams: !self.writers.is_empty() }
-    }
-
-    /// Whether no other guest has seen the request.
-    fn has_no_other(&self) -> bool {
-        self.writers.is_empty() && self.has_no_pinned() && self.replacement.borrow().is_none()
-    }
-
-    /// Handles the outcome of a guest's `handle_request`. Returns the body for the guest that follows.
-    ///
-    /// # Errors
-    /// The response to be sent instead.
-    fn requested(
-        &self,
-        index: usize,
-        started: Instant,
-        called: Result<Outcome<Host>, Failure>,
-    ) -> Result<Message, Box<InMemoryHost>> {
-        let guest = &self.behaviour().chain[index];
-        let outcome = match &called {
-            Ok(Outcome::Streams(_)) => None,
-            Ok(Outcome::Next(_)) => Some("next"),
-            Ok(Outcome::Respond(_)) => Some("respond"),
-            Ok(Outcome::Bypassed { .. }) => Some("failed_open"),
-            Err(_) => Some("failed"),
-        };
-        if let Some(outcome) = outcome {
-            self.record_call(&guest.name, "request", outcome, started);
-        }
-        match called {
-            Ok(Outcome::Streams(mut stream)) => {
-                let host = std::mem::replace(stream.host_mut(), empty_host());
-                self.writers.add(guest.clone(), index, started, stream);
-                Ok(take_body(&mut attach(self, host).memory.request))
-            }
-            Ok(Outcome::Next(pinned)) => {
-                let mut pinned = PinnedGuest { index, pinned, has_copies: false };
-                let reads_request = pinned.pinned.reads_request();
-                let live = pinned.live(self);
-                if reads_request {
-                    live.save_request();
-                }
-                let next = take_body(&mut live.memory.request);
-                self.pinned.borrow_mut().insert(pinned);
-                Ok(next)
-            }
-            Ok(Outcome::Respond(host)) => Err(response_of(attach(self, host).memory)),
-            Ok(Outcome::Bypassed { host, error }) => {
-                failure::log_bypassed(&error);
-                Ok(take_body(&mut attach(self, host).memory.request))
-            }
-            Err(failure) => Err(Reply::of_failure(&failure)),
-        }
-    }
-}
-
-/// Waits until guests have finished writing the request, which Envoy already has.
-pub(crate) fn wait_for_writers(exchange: Rc<Exchange>) -> Task {
-    Box::pin(async move {
-        poll_fn(|cx| exchange.poll_writers(cx)).await;
-        if exchange.replacement.borrow().is_none() {
-            return Done::RequestComplete;
-        }
-        return_response(&exchange, None).await
-    })
-}
-
-/// Waits for a guest's call, and meanwhile runs the guests that are writing its request. Returns `None` if one of these
-/// doesn't pass the request on.
-async fn while_writers_run<T>(exchange: &Exchange, call: impl Future<Output = T>) -> Option<T> {
-    let mut call = pin!(call);
-    poll_fn(|cx| {
-        let _none_left = exchange.poll_writers(cx);
-        match exchange.replacement.borrow().is_some() {
-            true => Poll::Ready(None),
-            false => call.as_mut().poll(cx).map(Some),
-        }
-    })
-    .await
-}
-
-/// Calls `handle_response` of the guests that have passed the request on, in reverse order. Most guests have nothing to
-/// wait for, so that no task is needed.
-pub(crate) fn handle_response(exchange: &Rc<Exchange>, message: Message) -> Result<Done, Task> {
-    if exchange.is_writing.get() {
-        let exchange = exchange.clone();
-        return Err(Box::pin(async move {
-            // The task is polled again when that changes.
-            poll_fn(|_| if exchange.is_writing.get() { Poll::Pending } else { Poll::Ready(()) }).await;
-            match call_responses(&exchange, message) {
-                Ok(done) => done,
-                Err(task) => task.await,
-            }
-        }));
-    }
-    call_responses(exchange, message)
-}
-
-fn call_responses(exchange: &Rc<Exchange>, message: Message) -> Result<Done, Task> {
-    let mut pinned = exchange.take_pinned();
-    let (mut message, mut streams) = (message, false);
-    while let Some(guest) = pinned.pop() {
-        let call = begin_response(exchange, guest, HeadLocation::Envoy, |memory| memory.response = message);
-        let responded = match call.progress.done() {
-            Ok(called) => exchange.responded(call.index, call.started, called.map_err(Failure::Guest)),
-            Err(progress) => {
-                let call = Call { progress, ..call };
-                return Err(Box::pin(finish_responses(exchange.clone(), call, pinned, streams)));
-            }
-        };
-        match responded {
-            Ok((mut memory, writes)) => {
-                streams |= writes;
-                message = take_body(&mut memory.response);
-            }
-            Err(failure) => {
-                let (exchange, reply) = (exchange.clone(), Reply::of_failure(&failure));
-                return Err(Box::pin(async move { pass_back(&exchange, pinned, reply).await }));
-            }
-        }
-    }
-    Ok(Done::Continue { body: message, streams })
-}
-
-/// Waits for a guest's `handle_response`, and calls it of the guests in front of it.
-async fn finish_responses(
-    exchange: Rc<Exchange>,
-    call: Call<Handled<Host>>,
-    mut pinned: PinnedGuests,
-    mut streams: bool,
-) -> Done {
-    let mut call = call;
-    loop {
-        let message = match finish_response(&exchange, call).await {
-            Ok((mut memory, writes)) => {
-                streams |= writes;
-                take_body(&mut memory.response)
-            }
-            Err(failure) => return pass_back(&exchange, pinned, Reply::of_failure(&failure)).await,
-        };
-        let Some(guest) = pinned.pop() else { return Done::Continue { body: message, streams } };
-        call = begin_response(&exchange, guest, HeadLocation::Envoy, |memory| memory.response = message);
-    }
-}
-
-/// Passes a response that replaces the upstream's back through the guests that have seen the request, once those that
-/// are writing the request have returned. If one of these responds too, its response is passed back instead.
-async fn return_response(exchange: &Exchange, response: Option<Box<InMemoryHost>>) -> Done {
-    poll_fn(|cx| exchange.poll_writers(cx)).await;
-    let response = exchange.replacement.take().or(response);
-    let pinned = exchange.take_pinned();
-    pass_back(exchange, pinned, response.unwrap_or_else(|| Box::new(InMemoryHost::new("", "")))).await
-}
-
-/// Passes a response that Envoy doesn't have yet back through the remaining guests.
-async fn pass_back(exchange: &Exchange, mut pinned: PinnedGuests, mut response: Box<InMemoryHost>) -> Done {
-    while let Some(guest) = pinned.pop() {
-        let put = |memory: &mut InMemoryHost| {
-            (memory.status, memory.response) = (response.status, std::mem::take(&mut response.response));
-        };
-        let call = begin_response(exchange, guest, HeadLocation::Memory, put);
-        let responded = match finish_response(exchange, call).await {
-            Ok((memory, true)) => collect_response(&exchange.link.filter, memory).await,
-            Ok((memory, false)) => Ok(memory),
-            Err(failure) => Err(failure),
-        };
-        exchange.record_response_writers();
-        response = responded.unwrap_or_else(|failure| Reply::of_failure(&failure));
-    }
-    Done::Reply(Reply::of_guest(response))
-}
-
-/// Waits until a guest has written a complete response, since Envoy only accepts complete responses of guests.
-async fn collect_response(
-    filter: &Filter,
-    mut memory: Box<InMemoryHost>,
-) -> Result<Box<InMemoryHost>, Failure> {
-    let mut outbound = Outbound::new(BodyKind::Response, take_body(&mut memory.response));
-    let (mut body, mut charge) = (BytesMut::new(), Charge::default());
-    while let Some(frame) = poll_fn(|cx| outbound.poll_frame(cx)).await {
-        if let Frame::Data(bytes) = frame.map_err(Failure::Streamed)? {
-            body.extend_from_slice(&bytes);
-            if memory::is_limited() {
-                charge.set(filter, body.len()).map_err(|none| Failure::Streamed(none.into()))?;
-            }
-        }
-        if body.len() > MAX_COMPLETE {
-            let limit = MAX_COMPLETE >> 20;
-            let more =
-                format!("a guest has written more than {limit} MiB to a response that isn't the upstream's");
-            return Err(Failure::Streamed(more.into()));
-        }
-    }
-    memory.response.set_body(body.freeze());
-    Ok(memory)
-}
-
-/// Calls `handle_response` of one guest. `place` is where the response's head is; `put` stores the part of the response
-/// that is kept in memory.
-fn begin_response(
-    exchange: &Exchange,
-    mut guest: PinnedGuest,
-    place: HeadLocation,
-    put: impl FnOnce(&mut InMemoryHost),
-) -> Call<Handled<Host>> {
-    let started = Instant::now();
-    let live = guest.live(exchange);
-    live.response = place;
-    put(&mut live.memory);
-    Call { index: guest.index, started, progress: guest.pinned.handle_response() }
-}
-
-async fn finish_response(
-    exchange: &Exchange,
-    call: Call<Handled<Host>>,
-) -> Result<(Box<InMemoryHost>, bool), Failure> {
-    let Call { index, started, progress } = call;
-    let called = drive(progress).await;
-    exchange.responded(index, started, called)
-}
-
-impl Exchange {
-    /// Handles the outcome of a guest's `handle_response`. Returns the response, and whether the guest is still writing
-    /// it.
-    fn responded(
-        &self,
-        index: usize,
-        started: Instant,
-        called: Result<Handled<Host>, Failure>,
-    ) -> Result<(Box<InMemoryHost>, bool), Failure> {
-        let guest = &self.behaviour().chain[index];
-        let outcome = match &called {
-            Ok(Handled { error: None, .. }) => "handled",
-            Ok(Handled { error: Some(_), .. }) => "failed_open",
-            Err(_) => "failed",
-        };
-        if let Ok(Handled { host, stream: Some(stream), .. }) = called {
-            self.add_response_writer(guest.clone(), started, stream);
-            return Ok((attach(self, host).memory, true));
-        }
-        self.record_call(&guest.name, "response", outcome, started);
-        let Handled { host, error, .. } = called?;
-        if let Some(error) = error {
-            failure::log_bypassed(&error);
-        }
-        Ok((attach(self, host).memory, false))
-    }
 }
 
 /// Attaches a host to the stream, and applies the changes made to its copies.

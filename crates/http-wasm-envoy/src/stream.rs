@@ -12,7 +12,7 @@ use http_wasm_host::{BodyKind, Message, is_bodyless};
 
 use crate::config::Config;
 use crate::direction::{Direction, Hook, Stage};
-use crate::exchange::{self, Done, Exchange, Task};
+use crate::exchange::{Done, Exchange, Task, request, response};
 use crate::ffi::{BodyPart, BodyStatus, HeadersStatus, Map, TrailersStatus};
 use crate::filter::Filter;
 use crate::heads::{self, RequestFacts};
@@ -103,7 +103,7 @@ impl Stream {
         };
         let may_stream = exchange.behaviour().chain.iter().any(|guest| guest.streams_requests);
         let message = self.request.borrow_mut().begin(self.filter(), ended, may_stream);
-        match exchange::handle_request(&exchange, message) {
+        match request::handle_request(&exchange, message) {
             Ok(done) => self.done(BodyKind::Request, done),
             Err(task) => drop(self.request_task.replace(Some(task))),
         }
@@ -146,7 +146,7 @@ impl Stream {
             // Polls them, so that a write that already waits is timed.
             self.waker.schedule(|| self.filter().scheduler());
         }
-        match exchange::handle_response(&exchange, message) {
+        match response::handle_response(&exchange, message) {
             Ok(done) => self.done(BodyKind::Response, done),
             Err(task) => drop(self.response_task.replace(Some(task))),
         }

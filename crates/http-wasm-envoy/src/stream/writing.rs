@@ -6,7 +6,7 @@ use http_wasm_host::BodyKind;
 
 use super::Stream;
 use crate::direction::{Hook, MAX_HELD, Stage};
-use crate::exchange::{self, Exchange};
+use crate::exchange::{Exchange, request};
 use crate::reply::Reply;
 
 impl Stream {
@@ -14,7 +14,7 @@ impl Stream {
     pub(super) fn begin_writing(&self) -> Option<Rc<Exchange>> {
         let exchange = self.exchange.borrow().clone()?;
         exchange.is_writing.set(true);
-        self.request_task.replace(Some(exchange::wait_for_writers(exchange.clone())));
+        self.request_task.replace(Some(request::wait_for_writers(exchange.clone())));
         Some(exchange)
     }
 
