@@ -317,7 +317,7 @@ impl Stream {
         let continues = self.direction(kind).borrow_mut().send(self.filter(), at, &self.waker);
         self.record_response_writers();
         let continues = continues.unwrap_or_else(|error| {
-            self.break_off(kind, &error);
+            self.abort(kind, &error);
             false
         });
         self.check_writers(kind, at);
@@ -334,7 +334,7 @@ impl Stream {
         if let Err(error) = charged
             && self.reply.borrow().is_none()
         {
-            self.break_off(kind, &error.into());
+            self.abort(kind, &error.into());
         }
     }
 

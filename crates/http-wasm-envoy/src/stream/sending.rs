@@ -12,7 +12,7 @@ impl Stream {
         let sent = self.direction(kind).borrow_mut().send_on(self.filter(), &self.waker);
         self.record_response_writers();
         let sent = sent.unwrap_or_else(|error| {
-            self.break_off(kind, &error);
+            self.abort(kind, &error);
             SendResult::Nothing
         });
         self.check_writers(kind, Hook::Scheduled);
@@ -35,7 +35,7 @@ impl Stream {
     }
 
     /// Aborts a message that can't be sent completely.
-    pub(super) fn break_off(&self, kind: BodyKind, error: &BoxError) {
+    pub(super) fn abort(&self, kind: BodyKind, error: &BoxError) {
         tracing::info!("{error}; the message is aborted");
         if kind == BodyKind::Request && self.is_writing() {
             // If a guest has ended the request by responding itself, the client gets that response.

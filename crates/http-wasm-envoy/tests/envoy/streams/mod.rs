@@ -157,7 +157,7 @@ fn an_upstream_that_breaks_off_breaks_the_response_off() {
     with_versions(&flips(""), "", |runtime, envoy, upstream, http2| {
         runtime.block_on(async {
             let (live, mut client) = open_flipped(envoy, upstream, http2).await;
-            live.break_off();
+            live.abort();
             assert!(client.rest().await.is_err(), "it ended as if it were whole");
         });
     });

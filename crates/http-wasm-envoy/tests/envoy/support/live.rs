@@ -195,7 +195,7 @@ impl Live {
     }
 
     /// Aborts the message.
-    pub(crate) fn break_off(self) {
+    pub(crate) fn abort(self) {
         if let Self::Http2(mut stream) = self {
             stream.send_reset(Reason::INTERNAL_ERROR);
         }

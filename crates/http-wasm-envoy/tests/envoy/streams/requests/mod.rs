@@ -131,7 +131,7 @@ fn a_guest_that_responds_after_it_has_written_aborts_the_request() {
             let refused = response.rest().await.unwrap_err();
             assert!(refused.contains("403"), "{refused}");
             // Whether the head was sent before isn't known.
-            upload.break_off();
+            upload.abort();
             drop(response);
             let next = tokio::time::timeout(Duration::from_millis(200), upstream.request()).await;
             if let Ok(mut asked) = next {
@@ -176,7 +176,7 @@ fn a_client_that_goes_away_aborts_the_request() {
         runtime.block_on(async {
             let (upload, response, mut asked) = open(envoy, upstream, http2).await;
             drop(response);
-            upload.break_off();
+            upload.abort();
             assert!(asked.body.rest().await.is_err(), "it ended as if it were whole");
         });
     });
