@@ -103,14 +103,8 @@ impl Stream {
         };
         let may_stream = exchange.behaviour().chain.iter().any(|guest| guest.streams_requests);
         let message = self.request.borrow_mut().begin(self.filter(), ended, may_stream);
-        match request::handle_request(&exchange, message) {
-            Ok(done) => self.done(BodyKind::Request, done),
-            Err(task) => drop(self.request_task.replace(Some(task))),
-        }
-        match self.step(BodyKind::Request, Hook::Headers { end }) {
-            true => HeadersStatus::Continue,
-            false => HeadersStatus::StopIteration,
-        }
+        let called = request::handle_request(&exchange, message);
+        self.headers(BodyKind::Request, end, called)
     }
 
     pub(crate) fn response_headers(&self, end: bool) -> HeadersStatus {
@@ -146,11 +140,21 @@ impl Stream {
             // Polls them, so that a write that already waits is timed.
             self.waker.schedule(|| self.filter().scheduler());
         }
-        match response::handle_response(&exchange, message) {
-            Ok(done) => self.done(BodyKind::Response, done),
-            Err(task) => drop(self.response_task.replace(Some(task))),
+        let called = response::handle_response(&exchange, message);
+        self.headers(BodyKind::Response, end, called)
+    }
+
+    /// Follows what the guests have done with a head, or waits for them.
+    fn headers(&self, kind: BodyKind, end: bool, called: Result<Done, Task>) -> HeadersStatus {
+        match called {
+            Ok(done) => self.done(kind, done),
+            Err(task) => drop(self.task(kind).replace(Some(task))),
         }
-        match self.step(BodyKind::Response, Hook::Headers { end }) {
+        // Most messages pass through as they come.
+        if self.direction(kind).borrow().is_passing() && !self.is_writing() {
+            return HeadersStatus::Continue;
+        }
+        match self.step(kind, Hook::Headers { end }) {
             true => HeadersStatus::Continue,
             false => HeadersStatus::StopIteration,
         }
