@@ -12,7 +12,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use http_wasm_host::{Error, InMemoryHost, Message, Outcome, Pinned, Progress, ResponseStream, StreamEnd};
+use http_wasm_host::{
+    Error, InMemoryHost, Message, Outcome, Phase, Pinned, Progress, ResponseStream, StreamEnd,
+};
 
 use crate::config::{Behaviour, Config};
 use crate::failure::Failure;
@@ -20,6 +22,7 @@ use crate::link::Link;
 use crate::live::{Host, Live};
 use crate::process::SharedGuest;
 use crate::reply::Reply;
+use crate::stats::CallOutcome;
 use crate::writers::{FinishedWriter, Writers};
 
 /// The namespace of the dynamic metadata.
@@ -47,7 +50,7 @@ struct ResponseWriter {
     guest: Arc<SharedGuest>,
     started: Instant,
     /// The result, once the guest has returned or failed.
-    outcome: Arc<OnceLock<&'static str>>,
+    outcome: Arc<OnceLock<CallOutcome>>,
 }
 
 impl Exchange {
@@ -70,12 +73,14 @@ impl Exchange {
     }
 
     /// Records a guest's call that has ended.
-    fn record_call(&self, guest: &str, phase: &str, outcome: &'static str, started: Instant) {
-        let now = Instant::now();
-        let took = now - started;
-        self.config.stats.record_call(&self.link.filter, guest, outcome, took, now);
+    fn record_call(&self, guest: &str, phase: Phase, outcome: CallOutcome, started: Instant) {
+        self.config.stats.record_call(&self.link.filter, guest, outcome, started);
         if self.behaviour().metadata {
-            let value = format!("{outcome} {}us", took.as_micros());
+            let phase = match phase {
+                Phase::Request => "request",
+                Phase::Response => "response",
+            };
+            let value = format!("{} {}us", outcome.label(), started.elapsed().as_micros());
             self.link.filter.set_metadata(METADATA, &format!("{guest}.{phase}"), &value);
         }
     }
@@ -86,8 +91,8 @@ impl Exchange {
         let ended = outcome.clone();
         stream.on_end(move |end| {
             let _first = match end {
-                StreamEnd::Finished => ended.set("handled"),
-                StreamEnd::Failed(_) => ended.set("failed"),
+                StreamEnd::Finished => ended.set(CallOutcome::Handled),
+                StreamEnd::Failed(_) => ended.set(CallOutcome::Failed),
                 // Nothing is left to record the call in.
                 _ => Ok(()),
             };
@@ -100,7 +105,7 @@ impl Exchange {
         let mut writers = self.response_writers.borrow_mut();
         for ended in writers.extract_if(.., |call| call.outcome.get().is_some()) {
             if let Some(outcome) = ended.outcome.get() {
-                self.record_call(&ended.guest.name, "response", outcome, ended.started);
+                self.record_call(&ended.guest.name, Phase::Response, *outcome, ended.started);
             }
         }
     }
@@ -116,11 +121,11 @@ impl Exchange {
     /// Follows the decision of a guest that has written the request.
     fn follow_decision(&self, FinishedWriter { guest, index, started, decision }: FinishedWriter) {
         let outcome = match &decision {
-            Ok(Outcome::Next(_)) => "next",
-            Ok(Outcome::Respond(_)) => "respond",
-            _ => "failed",
+            Ok(Outcome::Next(_)) => CallOutcome::Next,
+            Ok(Outcome::Respond(_)) => CallOutcome::Respond,
+            _ => CallOutcome::Failed,
         };
-        self.record_call(&guest.name, "request", outcome, started);
+        self.record_call(&guest.name, Phase::Request, outcome, started);
         let response = match decision {
             Ok(Outcome::Next(pinned)) => {
                 return self.pinned.borrow_mut().insert(PinnedGuest { index, pinned, has_copies: true });

@@ -7,6 +7,36 @@ use std::time::{Duration, Instant};
 use crate::ffi::{Buf, ConfigPtr, callbacks};
 use crate::filter::Filter;
 
+/// The outcome of a guest's call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallOutcome {
+    /// The guest has passed the request on.
+    Next,
+    /// The guest has responded.
+    Respond,
+    /// The guest has handled the response.
+    Handled,
+    /// The guest has failed closed.
+    Failed,
+    /// The guest has failed open.
+    FailedOpen,
+}
+
+impl CallOutcome {
+    const ALL: [Self; 5] = [Self::Next, Self::Respond, Self::Handled, Self::Failed, Self::FailedOpen];
+
+    /// Its name in metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Respond => "respond",
+            Self::Handled => "handled",
+            Self::Failed => "failed",
+            Self::FailedOpen => "failed_open",
+        }
+    }
+}
+
 /// A filter's metrics. All filters share the same counter and histogram, with the filter's name as a label.
 pub(crate) struct Stats {
     filter: String,
@@ -48,18 +78,11 @@ impl Stats {
         &self.filter
     }
 
-    /// Records a guest's call.
+    /// Records a guest's call that has ended.
     ///
     /// Envoy looks up a counter by its labels, which costs more than a guest's call. For this reason, calls are counted
     /// here and reported in batches, and only some of them are timed.
-    pub(crate) fn record_call(
-        &self,
-        filter: &Filter,
-        guest: &str,
-        outcome: &'static str,
-        took: Duration,
-        now: Instant,
-    ) {
+    pub(crate) fn record_call(&self, filter: &Filter, guest: &str, outcome: CallOutcome, started: Instant) {
         // All filters share one counter.
         let report = |labels: [&str; 3], calls| {
             if let Some(counter) = self.calls {
@@ -67,14 +90,14 @@ impl Stats {
             }
         };
         COUNTS.with_borrow_mut(|counts| {
-            let counts = counts.of(&self.filter, |mut old| old.report(now, report));
-            let is_timed = counts.add(guest, outcome);
-            if counts.is_due(now) {
-                counts.report(now, report);
+            let counts = counts.of(&self.filter, |mut old| old.report(started, report));
+            let took = counts.add(guest, outcome).then(|| started.elapsed());
+            if counts.is_due(started) {
+                counts.report(started, report);
             }
-            if let Some(histogram) = self.duration.filter(|_| is_timed) {
+            if let (Some(histogram), Some(took)) = (self.duration, took) {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                filter.record(histogram, [&*self.filter, guest, outcome], micros);
+                filter.record(histogram, [&*self.filter, guest, outcome.label()], micros);
             }
         });
     }
@@ -83,14 +106,21 @@ impl Stats {
 /// The calls of one filter's guests on this thread. They are kept when the filter gets a new configuration.
 struct Counts {
     filter: String,
-    counts: Vec<Count>,
+    guests: Vec<GuestCounts>,
     unreported: u64,
-    reported: Option<Instant>,
+    /// When the next report is due, at the latest.
+    next_report: Option<Instant>,
 }
 
-struct Count {
+/// The calls of one guest.
+struct GuestCounts {
     guest: String,
-    outcome: &'static str,
+    /// By outcome.
+    counts: [Count; CallOutcome::ALL.len()],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Count {
     calls: u64,
     /// How many of them have been reported.
     reported: u64,
@@ -104,8 +134,10 @@ thread_local! {
     static COUNTS: RefCell<AllCounts> = RefCell::default();
 }
 
-/// Calls are reported after this number, or after this time.
-const REPORT_AFTER: (u64, Duration) = (256, Duration::from_secs(1));
+/// Calls are reported after this number of them.
+const REPORT_AFTER: u64 = 256;
+/// Fewer calls are reported with the first one that begins after this time.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// The first call and then one in this many is timed.
 const TIMED: u64 = 64;
 /// The number of filters that a thread keeps counts for.
@@ -119,7 +151,7 @@ impl AllCounts {
                 gives_way(self.0.remove(0));
             }
             let filter = filter.to_owned();
-            self.0.push(Counts { filter, counts: Vec::new(), unreported: 0, reported: None });
+            self.0.push(Counts { filter, guests: Vec::new(), unreported: 0, next_report: None });
             self.0.len() - 1
         });
         &mut self.0[at]
@@ -128,28 +160,30 @@ impl AllCounts {
 
 impl Counts {
     /// Counts a call. Returns whether it is to be timed.
-    fn add(&mut self, guest: &str, outcome: &'static str) -> bool {
+    fn add(&mut self, guest: &str, outcome: CallOutcome) -> bool {
         self.unreported += 1;
-        let at = self.counts.iter().position(|count| count.guest == guest && count.outcome == outcome);
-        let at = at.unwrap_or_else(|| {
-            self.counts.push(Count { guest: guest.to_owned(), outcome, calls: 0, reported: 0 });
-            self.counts.len() - 1
+        let at = self.guests.iter().position(|counts| counts.guest == guest).unwrap_or_else(|| {
+            self.guests.push(GuestCounts { guest: guest.to_owned(), counts: Default::default() });
+            self.guests.len() - 1
         });
-        let count = &mut self.counts[at];
+        let count = &mut self.guests[at].counts[outcome as usize];
         count.calls += 1;
         count.calls % TIMED == 1
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        let (calls, time) = REPORT_AFTER;
-        self.unreported >= calls || self.reported.is_none_or(|reported| now - reported >= time)
+        self.unreported >= REPORT_AFTER || self.next_report.is_none_or(|next| now >= next)
     }
 
     fn report(&mut self, now: Instant, mut to: impl FnMut([&str; 3], u64)) {
-        (self.unreported, self.reported) = (0, Some(now));
-        for count in self.counts.iter_mut().filter(|count| count.calls > count.reported) {
-            to([&self.filter, &count.guest, count.outcome], count.calls - count.reported);
-            count.reported = count.calls;
+        (self.unreported, self.next_report) = (0, Some(now + REPORT_EVERY));
+        for GuestCounts { guest, counts } in &mut self.guests {
+            for (outcome, count) in CallOutcome::ALL.into_iter().zip(counts) {
+                if count.calls > count.reported {
+                    to([&self.filter, guest, outcome.label()], count.calls - count.reported);
+                    count.reported = count.calls;
+                }
+            }
         }
     }
 }
@@ -170,8 +204,8 @@ mod tests {
         let now = Instant::now();
         for call in 0..6400 {
             let counts = all.of(["a", "b"][call % 2], |_| panic!("there is room"));
-            timed += u64::from(counts.add("a", "next"));
-            counts.add("a", "handled");
+            timed += u64::from(counts.add("a", CallOutcome::Next));
+            counts.add("a", CallOutcome::Handled);
             if counts.is_due(now) {
                 reports += 1;
                 counts.report(now, &mut add_up);
@@ -191,7 +225,7 @@ mod tests {
         for filter in 0..FILTERS + 2 {
             let report = |labels: [&str; 3], calls| reported.push((labels.map(str::to_owned), calls));
             let counts = all.of(&filter.to_string(), |mut old| old.report(Instant::now(), report));
-            counts.add("a", "next");
+            counts.add("a", CallOutcome::Next);
         }
         let expected = |filter: &str| ([filter, "a", "next"].map(str::to_owned), 1);
         assert_eq!(reported, [expected("0"), expected("1")]);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
-use http_wasm_host::{InMemoryHost, Message, Outcome};
+use http_wasm_host::{InMemoryHost, Message, Outcome, Phase};
 
 use super::response::return_response;
 use super::{Call, Done, Exchange, PinnedGuest, Task, attach, empty_host, response_of, take_body};
@@ -14,6 +14,7 @@ use crate::drive::drive;
 use crate::failure::{self, Failure};
 use crate::live::{Host, Live};
 use crate::reply::Reply;
+use crate::stats::CallOutcome;
 
 /// Calls `handle_request` of each guest. Most guests have nothing to wait for, so that no task is needed.
 pub(crate) fn handle_request(exchange: &Rc<Exchange>, message: Message) -> Result<Done, Task> {
@@ -93,13 +94,13 @@ impl Exchange {
         let guest = &self.behaviour().chain[index];
         let outcome = match &called {
             Ok(Outcome::Streams(_)) => None,
-            Ok(Outcome::Next(_)) => Some("next"),
-            Ok(Outcome::Respond(_)) => Some("respond"),
-            Ok(Outcome::Bypassed { .. }) => Some("failed_open"),
-            Err(_) => Some("failed"),
+            Ok(Outcome::Next(_)) => Some(CallOutcome::Next),
+            Ok(Outcome::Respond(_)) => Some(CallOutcome::Respond),
+            Ok(Outcome::Bypassed { .. }) => Some(CallOutcome::FailedOpen),
+            Err(_) => Some(CallOutcome::Failed),
         };
         if let Some(outcome) = outcome {
-            self.record_call(&guest.name, "request", outcome, started);
+            self.record_call(&guest.name, Phase::Request, outcome, started);
         }
         match called {
             Ok(Outcome::Streams(mut stream)) => {

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use http_wasm_host::{BodyKind, Frame, Handled, InMemoryHost, Message};
+use http_wasm_host::{BodyKind, Frame, Handled, InMemoryHost, Message, Phase};
 
 use super::{Call, Done, Exchange, PinnedGuest, PinnedGuests, Task, attach, take_body};
 use crate::drive::drive;
@@ -16,6 +16,7 @@ use crate::live::{HeadLocation, Host};
 use crate::memory::{self, Charge};
 use crate::outbound::Outbound;
 use crate::reply::Reply;
+use crate::stats::CallOutcome;
 
 /// The maximum size of a response that a guest that streams writes and that isn't the upstream's, in bytes.
 const MAX_COMPLETE: usize = 16 << 20;
@@ -171,15 +172,15 @@ impl Exchange {
     ) -> Result<(Box<InMemoryHost>, bool), Failure> {
         let guest = &self.behaviour().chain[index];
         let outcome = match &called {
-            Ok(Handled { error: None, .. }) => "handled",
-            Ok(Handled { error: Some(_), .. }) => "failed_open",
-            Err(_) => "failed",
+            Ok(Handled { error: None, .. }) => CallOutcome::Handled,
+            Ok(Handled { error: Some(_), .. }) => CallOutcome::FailedOpen,
+            Err(_) => CallOutcome::Failed,
         };
         if let Ok(Handled { host, stream: Some(stream), .. }) = called {
             self.add_response_writer(guest.clone(), started, stream);
             return Ok((attach(self, host).memory, true));
         }
-        self.record_call(&guest.name, "response", outcome, started);
+        self.record_call(&guest.name, Phase::Response, outcome, started);
         let Handled { host, error, .. } = called?;
         if let Some(error) = error {
             failure::log_bypassed(&error);
