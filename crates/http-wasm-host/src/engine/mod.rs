@@ -5,6 +5,7 @@ mod cache;
 mod code;
 mod directory;
 mod images;
+mod mappings;
 mod memory;
 mod precompiled;
 mod single_flight;
@@ -24,7 +25,6 @@ use wasmtime::StackCreator;
 use self::cache::CodeCache;
 use self::code::CompiledModules;
 use self::images::Images;
-use self::memory::MemoryBudget;
 use self::single_flight::SingleFlight;
 use self::threads::FileThreadsByGuest;
 use self::ticker::{TICK, Ticker};
@@ -40,7 +40,7 @@ pub(crate) use self::block_on::block_on;
 pub(crate) use self::code::{SharedCode, Source};
 pub use self::images::SnapshotFacts;
 pub(crate) use self::images::{Image, ImageKey};
-pub(crate) use self::memory::{Growth, Quota};
+pub(crate) use self::memory::{Growth, MemoryBudget, Quota, Scarce};
 pub(crate) use self::precompiled::{Precompiled, is_precompiled};
 pub(crate) use self::threads::FileThreads;
 pub(crate) use self::ticker::Ticks;
@@ -92,6 +92,7 @@ pub struct EngineBuilder {
     guest_stack_bytes: usize,
     slots: u32,
     memory_budget: usize,
+    mapping_budget: Option<usize>,
     body_memory_budget: usize,
     code_cache: Option<CodeCacheSetting>,
 }
@@ -127,6 +128,7 @@ impl Engine {
             guest_stack_bytes: GUEST_STACK_BYTES,
             slots: SLOTS,
             memory_budget: usize::MAX,
+            mapping_budget: None,
             body_memory_budget: usize::MAX,
             code_cache: None,
         }
@@ -293,6 +295,19 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets the maximum number of memory mappings of the instances of all guests together. An instance has three of them
+    /// per memory, whatever its size, and two for a stack. Linux limits how many a process may have
+    /// (`vm.max_map_count`, usually 65,530), and a process at the limit can't allocate any memory. When the budget is
+    /// used up, requests that need a new instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), as for the
+    /// [memory budget](Self::memory_budget).
+    ///
+    /// Defaults to the system's limit, less two for each slot and 4,096 for the rest of the process. Set
+    /// it if a process has several engines, or many mappings of its own.
+    pub fn mapping_budget(mut self, mappings: usize) -> Self {
+        self.mapping_budget = Some(mappings);
+        self
+    }
+
     /// Sets the maximum size of the bodies that are held for all exchanges together, in bytes. Bytes are held until
     /// they are delivered if guests have read them and the next handler gets them again, if guests have written them,
     /// or if trailers must arrive first. At the limit, requests fail as [`BodyMemory`](crate::ErrorKind::BodyMemory):
@@ -337,6 +352,7 @@ impl EngineBuilder {
             stacks: self.stacks,
         })
         .map_err(failed)?;
+        let mappings = self.mapping_budget.or_else(|| mappings::for_instances(engines.number_of_slots));
         let ticker = start_ticker(&engines)
             .map_err(|e| LoadError::Engine(format!("cannot start the timer thread: {e}")))?;
         Ok(Engine(Arc::new(Inner {
@@ -346,7 +362,7 @@ impl EngineBuilder {
             images: Images::default(),
             symbols: SingleFlight::default(),
             file_threads: FileThreadsByGuest::default(),
-            memory: Arc::new(MemoryBudget::new(self.memory_budget)),
+            memory: Arc::new(MemoryBudget::new(self.memory_budget, mappings)),
             bodies: BodyBudget::new(self.body_memory_budget),
             background: Background::new(self.runtime),
             yields_always: self.yields_always,

@@ -24,22 +24,24 @@ const INSTANCE_BYTES: usize = 1024 * 1024;
 pub(super) struct Engines {
     /// `None` if no slots are requested, or the system has no address space for them.
     pub(super) slots: Option<wasmtime::Engine>,
+    pub(super) number_of_slots: u32,
     pub(super) on_demand: wasmtime::Engine,
 }
 
 impl Engines {
     pub(super) fn new(settings: &Settings) -> wasmtime::Result<Self> {
         let on_demand = wasmtime::Engine::new(&config(settings))?;
-        Ok(Self { slots: with_slots(settings), on_demand })
+        let (slots, number_of_slots) = with_slots(settings).unzip();
+        Ok(Self { slots, number_of_slots: number_of_slots.unwrap_or(0), on_demand })
     }
 }
 
 /// Creates the engine with slots, reduced to the number that the system has address space for.
-fn with_slots(settings: &Settings) -> Option<wasmtime::Engine> {
+fn with_slots(settings: &Settings) -> Option<(wasmtime::Engine, u32)> {
     let mut slots = settings.slots;
     while slots > 0 {
         match wasmtime::Engine::new(&slotted(settings, slots)) {
-            Ok(engine) => return Some(engine),
+            Ok(engine) => return Some((engine, slots)),
             Err(error) => {
                 let fewer = slots / 2;
                 tracing::warn!(slots, fewer, "cannot reserve slots for instances: {error:#}");

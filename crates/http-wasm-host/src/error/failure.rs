@@ -110,12 +110,12 @@ impl Error {
         error
     }
 
-    /// The same failure, caused by the memory that all guests share running out.
-    pub(crate) fn starved(mut self, budget: usize) -> Self {
+    /// The same failure, caused by something running out that all guests share.
+    pub(crate) fn starved(mut self, shortage: &str) -> Self {
         self.0.kind = ErrorKind::Unavailable;
         self.0.retry_after = Some(RETRY_AFTER);
         self.0.starved = true;
-        self.0.hints += &format!(" (the memory budget of {budget} bytes for all guests is used up)");
+        self.0.hints += &format!(" ({shortage})");
         self
     }
 

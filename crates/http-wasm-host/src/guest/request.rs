@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Guest, Handle};
 use crate::abi::{BodyKind, Phase};
+use crate::engine::Scarce;
 use crate::error::Error;
 use crate::exchange::Committed;
 use crate::failure::OnFailure;
@@ -145,17 +146,17 @@ impl<H: Host> Handle<H> {
         let Self { factory, pool, .. } = self;
         let shared = factory.shared();
         // Sheddable requests are rejected at once, since trying costs more.
-        if sheddable && !self.has_room_for_sheddable() {
-            return Err(self.shed_error());
+        if sheddable {
+            self.check_room_for_sheddable()?;
         }
         let made = if factory.startup().functions.any() {
             match pool.start_queue().wait(shared.engine.background(), sheddable, || pool.take()).await {
-                // Others have taken the rest in the meantime.
-                Acquired::Returned(instance) if sheddable && !self.has_room_for_sheddable() => {
-                    instance.recycle();
-                    return Err(self.shed_error());
-                }
                 Acquired::Returned(instance) => {
+                    // Others may have taken the rest in the meantime.
+                    if sheddable && let Err(error) = self.check_room_for_sheddable() {
+                        instance.recycle();
+                        return Err(error);
+                    }
                     shared.checked_out(true);
                     return Ok(instance);
                 }
@@ -177,22 +178,24 @@ impl<H: Host> Handle<H> {
     /// An idle instance for a request, if there is one.
     #[inline]
     fn idle(&self, sheddable: bool) -> Option<PooledInstance<H>> {
-        if sheddable && !self.has_room_for_sheddable() { None } else { self.pool.take() }
+        if sheddable && self.room_for_sheddable().is_err() { None } else { self.pool.take() }
     }
 
-    /// Whether a sheddable request may have an instance, and leaves enough for others.
-    fn has_room_for_sheddable(&self) -> bool {
+    /// Whether a sheddable request may have an instance, and leaves enough for others. If not, says what is short.
+    fn room_for_sheddable(&self) -> Result<(), Scarce> {
         let memory = self.factory.shared().engine.memory();
         memory.has_room_for_sheddable(self.facts.memory_bytes, || self.pool.idle())
     }
 
-    /// The failure of a sheddable request.
-    fn shed_error(&self) -> Error {
-        let shared = self.factory.shared();
-        let memory = shared.engine.memory();
-        memory.fails();
-        let message = "there is no memory for another instance".into();
-        Error::unavailable(shared.name.clone(), message, Duration::ZERO).starved(memory.limit())
+    /// The same, with the error for the request.
+    fn check_room_for_sheddable(&self) -> Result<(), Error> {
+        self.room_for_sheddable().map_err(|scarce| {
+            let shared = self.factory.shared();
+            let memory = shared.engine.memory();
+            memory.fails(scarce);
+            let message = "there is no memory for another instance".into();
+            Error::unavailable(shared.name.clone(), message, Duration::ZERO).starved(&memory.shortage(scarce))
+        })
     }
 }
 

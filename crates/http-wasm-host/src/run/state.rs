@@ -61,11 +61,11 @@ impl<H: Host> State<H> {
         }
         match self.quota.starved() {
             // The guest couldn't handle the refused allocation, but that isn't its fault.
-            Some(budget)
+            Some((budget, scarce))
                 if matches!(failed.kind(), ErrorKind::Trap | ErrorKind::Exit | ErrorKind::Unavailable) =>
             {
-                budget.fails();
-                failed.starved(budget.limit())
+                budget.fails(scarce);
+                failed.starved(&budget.shortage(scarce))
             }
             _ => failed,
         }

@@ -256,6 +256,19 @@ fn tables_count_against_the_memory_budget() {
 }
 
 #[test]
+fn a_request_that_needs_an_instance_beyond_the_mapping_budget_is_unavailable() {
+    let engine = engine(|builder| builder.mapping_budget(14));
+    let probe = load(&engine, &guest());
+    let [first, second] = [(); 2].map(|()| probe.next(get()));
+    let error = probe.error(get());
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("the maximum of 14 memory mappings"), "{error}");
+    assert!(error.retry_after().is_some());
+    settle(vec![first, second]);
+    settle(vec![probe.next(get())]);
+}
+
+#[test]
 fn a_guest_larger_than_the_memory_budget_cannot_be_loaded() {
     let engine = engine(|builder| builder.memory_budget(PAGE));
     let wat = guest().pages(2);
