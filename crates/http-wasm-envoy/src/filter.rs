@@ -18,6 +18,9 @@ use crate::watermarks::{Pace, Watermarks};
 pub(crate) const METHODS: [&[u8]; 8] =
     [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"PATCH", b"OPTIONS", b"CONNECT"];
 
+/// Envoy's name for the method.
+const METHOD: &[u8] = b":method";
+
 /// Envoy's filter object for a stream. It is valid from `http_filter_new` to `http_filter_destroy`, and only on the
 /// worker's thread.
 ///
@@ -116,10 +119,10 @@ impl Filter {
             return 0;
         }
         if map == Map::Request && self.method.get().is_none() {
+            let named = fields[..count].iter().filter(|field| field.name.len == METHOD.len());
             // SAFETY: the names and values live until the map changes.
-            let mut fields =
-                fields[..count].iter().map(|field| unsafe { (field.name.bytes(), field.value.bytes()) });
-            let method = fields.find_map(|(name, value)| (name == b":method").then_some(value));
+            let mut named = named.map(|field| unsafe { (field.name.bytes(), field.value.bytes()) });
+            let method = named.find_map(|(name, value)| (name == METHOD).then_some(value));
             self.method.set(METHODS.into_iter().find(|known| Some(*known) == method));
         }
         count

@@ -79,12 +79,16 @@ impl Snapshot {
         let name =
             if map == Map::Request && name.eq_ignore_ascii_case(b"host") { b":authority" } else { name };
         let wanted = key(name);
-        let fields = self.keys.iter().zip(&self.fields[..self.count]).enumerate().skip(from);
-        fields.filter(|(_, (key, _))| **key == wanted).find_map(|(at, (_, field))| {
+        let mut at = from;
+        loop {
+            at += self.keys[at..self.count].iter().position(|key| *key == wanted)?;
+            let field = &self.fields[at];
             // SAFETY: the map hasn't been changed since Envoy returned its fields in this hook.
-            let found = unsafe { field.name.bytes() };
-            found.eq_ignore_ascii_case(name).then_some((at, field.value))
-        })
+            if unsafe { field.name.bytes() }.eq_ignore_ascii_case(name) {
+                return Some((at, field.value));
+            }
+            at += 1;
+        }
     }
 
     fn may_contain(&self, name: &[u8]) -> bool {
