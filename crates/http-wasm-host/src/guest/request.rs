@@ -48,7 +48,7 @@ impl<H: Host> Guest<H> {
     }
 
     /// Calls an idle instance, with a permit if its guest is heavy.
-    #[inline]
+    #[inline(always)]
     fn on_instance(
         &self,
         mut instance: PooledInstance<H>,
@@ -289,7 +289,7 @@ async fn end_body<H: Host>(
 
 /// Finishes the call of `handle_request` once it has returned or failed: returns its outcome, and keeps or drops the
 /// instance.
-#[inline]
+#[inline(always)]
 fn decided<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) -> Result<Outcome<H>, Error> {
     match called {
         Ok(()) if instance.pin.next == Next::Proceed => Ok(Outcome::Next(Pinned::new(instance))),

@@ -160,7 +160,7 @@ impl<H: Host> Pinned<H> {
 }
 
 /// Finishes an exchange once `handle_response` has returned or failed: returns the response, and releases the instance.
-#[inline]
+#[inline(always)]
 fn handled<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) -> Result<Handled<H>, Error> {
     match called.and_then(|()| instance.end()) {
         Ok(host) => {
