@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{Response, StatusCode};
+use futures_util::FutureExt as _;
+use http::{Method, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use http_wasm_tower::BodyBudget;
 use tracing::{Instrument as _, Span};
 
-use crate::body::BoxBody;
+use crate::body::{BoxBody, empty};
 use crate::exchange::{Abandoned, Answer, Inbound, Refused, Share, plain_text, refusal, unavailable};
 use crate::generation::Generation;
 use crate::observe::{ObservedRequest, Sinks};
@@ -141,6 +143,9 @@ impl Answer for Core {
         if let Refused::Body(body) = &inbound.refused
             && let Some(status) = body.settle()
         {
+            if let Some(record) = &inbound.record {
+                record.set_client_failed();
+            }
             // The reader of the body only knows that it ended prematurely.
             response = refusal(status, version);
         }
@@ -161,7 +166,13 @@ impl Answer for Core {
     fn refused(&self, mut inbound: Inbound, status: StatusCode) {
         let generation = self.generation();
         if let Some(observed) = generation.observers.begin(&mut inbound) {
-            observed.answered(&mut refusal(status, inbound.request.version()), None);
+            let mut response = refusal(status, inbound.request.version());
+            if inbound.request.method() == Method::HEAD {
+                *response.body_mut() = empty();
+            }
+            observed.answered(&mut response, None);
+            // The listener sends the same body, which is available at once.
+            let _ = response.into_body().collect().now_or_never();
         }
     }
 }

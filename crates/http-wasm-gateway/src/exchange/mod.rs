@@ -19,8 +19,8 @@ pub(crate) use self::inbound::{FEW_REQUESTS, Inbound};
 pub(crate) use self::interims::Interims;
 pub use self::record::GuestLogLayer;
 pub(crate) use self::record::{
-    Attempt, Finish, FinishedRequest, GuestMessage, GuestTimer, GuestTimes, RequestObserver, RequestRecord,
-    TraceContext, UpstreamAttempt, UpstreamFailure, received, with_guest_log,
+    Attempt, Culprit, Finish, FinishedRequest, GuestFailure, GuestMessage, GuestTimer, GuestTimes,
+    RequestObserver, RequestRecord, TraceContext, UpstreamAttempt, UpstreamFailure, received, with_guest_log,
 };
 pub(crate) use self::refused::{BodyVerdict, Refused};
 pub(crate) use self::response::{content, plain_text, refusal, refusal_text, too_large, unavailable};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use tokio::sync::oneshot;
 
@@ -66,8 +66,10 @@ impl Finish {
     pub(crate) fn with(mut self, response: &mut Response<BoxBody>) {
         self.record.set_status(response.status());
         let body = std::mem::take(response.body_mut());
-        // An empty body may never be polled.
-        self.complete = body.is_end_stream();
+        // An empty body may never be polled, nor is one that the response can't have.
+        let has_none = self.record.method == Method::HEAD
+            || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        self.complete = has_none || body.is_end_stream();
         let counted = observed(body, move |frame, ended| {
             // The whole guard is held here, because it notifies the observers when it is dropped.
             let finish = &mut self;

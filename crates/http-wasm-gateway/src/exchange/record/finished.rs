@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::guest::{GuestMessage, GuestTimes};
+use super::guest::{Culprit, GuestMessage, GuestTimes};
 use super::request::RequestRecord;
 use super::upstream::UpstreamAttempt;
 
@@ -37,11 +37,17 @@ pub(crate) struct FinishedRequest<'a> {
 impl FinishedRequest<'_> {
     /// The result of the request as a word for logs. The first one that applies is used.
     pub(crate) fn outcome(&self) -> &'static str {
-        let upstream_failed = self.attempts.last().is_some_and(UpstreamAttempt::has_failed);
+        let failed = |culprit| {
+            let mut guests = self.guests.iter().filter_map(|guest| guest.failure?.culprit());
+            let upstream = self.attempts.last().and_then(UpstreamAttempt::culprit);
+            guests.any(|guests| guests == culprit) || upstream == Some(culprit)
+        };
         match self.record.status() {
             None => "abandoned",
-            Some(_) if self.guests.iter().any(GuestTimes::has_failed) => "guest_failed",
-            Some(_) if upstream_failed => "upstream_failed",
+            Some(_) if self.record.has_client_failed() => "client_failed",
+            Some(_) if failed(Culprit::Guest) => "guest_failed",
+            Some(_) if failed(Culprit::Client) => "client_failed",
+            Some(_) if failed(Culprit::Upstream) => "upstream_failed",
             Some(_) if !self.complete => "incomplete",
             Some(_) => "complete",
         }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+use http_wasm_tower::ErrorKind;
 use tracing::Level;
 
 /// How long one guest took for one request, including waits for bodies.
@@ -17,17 +19,56 @@ pub(crate) struct GuestTimes {
     pub(crate) request: Duration,
     /// The guest's time with the response; `None` if the request didn't proceed.
     pub(crate) response: Option<Duration>,
-    /// The kind of failure, if the guest failed and didn't fail open; [`ABANDONED`] if its call was abandoned.
-    pub(crate) failure: Option<&'static str>,
+    /// Why its call failed, unless it failed open.
+    pub(crate) failure: Option<GuestFailure>,
 }
 
-/// The client disconnected, or a guest in front responded, while the guest's call continued.
-pub(super) const ABANDONED: &str = "abandoned";
+/// Why a guest's call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GuestFailure {
+    Failed(ErrorKind),
+    /// The client disconnected, or a guest in front responded, while the guest's call continued.
+    Abandoned,
+}
 
-impl GuestTimes {
-    /// Whether this is why the request failed.
-    pub(super) fn has_failed(&self) -> bool {
-        self.failure.is_some_and(|failure| failure != ABANDONED)
+/// Whose fault it is that a request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Culprit {
+    Client,
+    Guest,
+    Upstream,
+}
+
+impl GuestFailure {
+    /// Its name in logs and traces.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Failed(kind) => kind.name(),
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    /// Whose fault this is. `None` if this isn't why the request failed.
+    pub(crate) fn culprit(self) -> Option<Culprit> {
+        match self {
+            Self::Failed(kind) => Some(Culprit::of(kind)),
+            Self::Abandoned => None,
+        }
+    }
+}
+
+impl Culprit {
+    /// Whose fault it is that a guest's call failed like this. A body that can't be read is its sender's, as the status
+    /// of the response says.
+    pub(crate) fn of(kind: ErrorKind) -> Self {
+        let status = kind.response().gateway_status;
+        if status.is_client_error() {
+            Self::Client
+        } else if status == StatusCode::BAD_GATEWAY {
+            Self::Upstream
+        } else {
+            Self::Guest
+        }
     }
 }
 

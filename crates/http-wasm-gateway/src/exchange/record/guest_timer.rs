@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http_wasm_tower::{AbandonedCall, Error, GuestObserver, StreamEnd};
 
-use super::guest::{ABANDONED, GuestTimes};
+use super::guest::{GuestFailure, GuestTimes};
 use super::request::RequestRecord;
 
 /// Records the durations of one guest's calls for a request.
@@ -42,7 +42,7 @@ impl GuestObserver for GuestTimer<'_> {
 
     fn abandoned(self, _: AbandonedCall) {
         let times = self.times(None);
-        self.record.add_guest(GuestTimes { failure: Some(ABANDONED), ..times });
+        self.record.add_guest(GuestTimes { failure: Some(GuestFailure::Abandoned), ..times });
     }
 }
 
@@ -55,8 +55,8 @@ impl GuestTimer<'_> {
         self.record.add_guest(times);
         move |end| {
             let failure = match end {
-                StreamEnd::Failed(error) => Some(error.kind().name()),
-                StreamEnd::Abandoned(_) => Some(ABANDONED),
+                StreamEnd::Failed(error) => Some(GuestFailure::Failed(error.kind())),
+                StreamEnd::Abandoned(_) => Some(GuestFailure::Abandoned),
                 _ => None,
             };
             record.end_stream(&guest, began, back.elapsed(), failure);
@@ -73,7 +73,7 @@ impl GuestTimer<'_> {
             resumed: self.back.map(|back| back - start),
             request: self.left.unwrap_or(now) - self.began,
             response: self.back.map(|back| now - back),
-            failure: error.map(|error| error.kind().name()),
+            failure: error.map(|error| GuestFailure::Failed(error.kind())),
         }
     }
 }

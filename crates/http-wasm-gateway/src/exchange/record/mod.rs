@@ -17,7 +17,7 @@ mod upstream;
 pub(crate) use self::attempt::Attempt;
 pub(crate) use self::finish::{Finish, received};
 pub(crate) use self::finished::{FinishedRequest, RequestObserver};
-pub(crate) use self::guest::{GuestMessage, GuestTimes};
+pub(crate) use self::guest::{Culprit, GuestFailure, GuestMessage, GuestTimes};
 pub use self::guest_log::GuestLogLayer;
 pub(crate) use self::guest_log::with_guest_log;
 pub(crate) use self::guest_timer::GuestTimer;

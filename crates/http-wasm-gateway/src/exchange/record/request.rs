@@ -1,14 +1,14 @@
 //! The record of a request.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 use tracing::Span;
 
-use super::guest::{GuestMessage, GuestTimes};
+use super::guest::{GuestFailure, GuestMessage, GuestTimes};
 use super::trace_context::TraceContext;
 use super::upstream::UpstreamAttempt;
 use crate::exchange::client::{Client, Dropped};
@@ -41,6 +41,7 @@ pub(crate) struct RequestRecord {
     request_bytes: AtomicU64,
     route: OnceLock<Arc<str>>,
     status: OnceLock<StatusCode>,
+    client_failed: AtomicBool,
     notes: Mutex<Notes>,
 }
 
@@ -53,6 +54,12 @@ pub(super) struct Notes {
     pub(super) guests: Vec<GuestTimes>,
     /// What its guests logged, if the trace is sent.
     pub(super) messages: Vec<GuestMessage>,
+}
+
+/// The target without the host, except for CONNECT, whose target is nothing else.
+fn target(uri: &Uri) -> String {
+    let authority = || uri.authority().map_or_else(String::new, ToString::to_string);
+    uri.path_and_query().map_or_else(authority, ToString::to_string)
 }
 
 impl RequestRecord {
@@ -76,7 +83,7 @@ impl RequestRecord {
             client,
             dropped,
             method: request.method().clone(),
-            target: request.uri().path_and_query().map_or_else(String::new, ToString::to_string),
+            target: target(request.uri()),
             version: request.version(),
             host: host.or_else(|| field(HOST)),
             user_agent: field(USER_AGENT),
@@ -87,6 +94,7 @@ impl RequestRecord {
             request_bytes: AtomicU64::new(0),
             route: OnceLock::new(),
             status: OnceLock::new(),
+            client_failed: AtomicBool::new(false),
             notes: Mutex::default(),
         }
     }
@@ -138,6 +146,16 @@ impl RequestRecord {
         let _ = self.status.set(status);
     }
 
+    /// Whether the response says that the client didn't send the request's body as it should.
+    pub(super) fn has_client_failed(&self) -> bool {
+        self.client_failed.load(Ordering::Relaxed)
+    }
+
+    /// Records that the request's body has ended prematurely, or was malformed, too slow or too large.
+    pub(crate) fn set_client_failed(&self) {
+        self.client_failed.store(true, Ordering::Relaxed);
+    }
+
     /// Records the result of one attempt to send the request to an upstream.
     pub(super) fn add_attempt(&self, attempt: UpstreamAttempt) {
         self.notes().attempts.push(attempt);
@@ -154,7 +172,7 @@ impl RequestRecord {
         guest: &Arc<str>,
         began: Duration,
         response: Duration,
-        failure: Option<&'static str>,
+        failure: Option<GuestFailure>,
     ) {
         let mut notes = self.notes();
         if let Some(times) = notes.guests.iter_mut().find(|its| its.guest == *guest && its.began == began) {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::StatusCode;
 use opentelemetry::trace::SpanContext;
 
+use super::guest::Culprit;
+
 /// Why an upstream gave no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpstreamFailure {
@@ -76,8 +78,12 @@ pub(crate) struct UpstreamAttempt {
 }
 
 impl UpstreamAttempt {
-    /// Whether the lack of a response is why the request failed. It isn't if a guest replaced the response.
-    pub(super) fn has_failed(&self) -> bool {
-        self.result.as_ref().is_err_and(|(failure, _)| *failure != UpstreamFailure::Abandoned)
+    /// Whose fault it is that there was no response. `None` if there was one, or a guest replaced it.
+    pub(super) fn culprit(&self) -> Option<Culprit> {
+        match self.result.as_ref().err()?.0 {
+            UpstreamFailure::Abandoned => None,
+            UpstreamFailure::RequestBody => Some(Culprit::Client),
+            _ => Some(Culprit::Upstream),
+        }
     }
 }

@@ -165,8 +165,8 @@ impl<'a, S, A> Connection<'a, S, A> {
         Switched::new(self.io, self.input.freeze())
     }
 
-    /// Rejects a head with this first line.
-    pub(super) fn refuse(&mut self, line: &[u8], status: StatusCode) {
+    /// Rejects the head of a request with this method.
+    pub(super) fn refuse(&mut self, method: &Method, status: StatusCode) {
         self.unread = true;
         let text = refusal_text(status);
         let bytes = self.output.buffer.begin();
@@ -176,7 +176,7 @@ impl<'a, S, A> Connection<'a, S, A> {
         }
         let fields = "content-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length";
         bytes.extend_from_slice(format!("{fields}: {}\r\n\r\n", text.len()).as_bytes());
-        if !line.starts_with(b"HEAD ") {
+        if *method != Method::HEAD {
             bytes.extend_from_slice(text.as_bytes());
         }
     }

@@ -61,8 +61,9 @@ where
             Ok(head) => connection.begin(head),
             Err((line, Refusal { status, reason })) => {
                 tracing::debug!(reason, "request refused");
-                requests.answer.refused(Inbound::new(unparsed(&line), requests.client), status);
-                connection.refuse(&line, status);
+                let request = unparsed(&line);
+                connection.refuse(request.method(), status);
+                requests.answer.refused(Inbound::new(request, requests.client), status);
                 break;
             }
         };

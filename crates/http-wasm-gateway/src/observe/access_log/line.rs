@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Version};
 use serde::Serialize;
 
-use crate::exchange::{FinishedRequest, GuestTimes};
+use crate::exchange::{FinishedRequest, GuestFailure, GuestTimes};
 use crate::time::rfc3339;
 
 /// A line in JSON. Times of day are RFC 3339 in UTC, durations in seconds, sizes in bytes.
@@ -98,7 +98,7 @@ impl<'a> GuestPart<'a> {
             name: &times.guest,
             request: times.request.as_secs_f64(),
             response: times.response.as_ref().map(Duration::as_secs_f64),
-            failure: times.failure,
+            failure: times.failure.map(GuestFailure::name),
         }
     }
 }

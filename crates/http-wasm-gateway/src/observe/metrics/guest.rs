@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use super::labels::{self, GuestCheckout, GuestDrop, GuestFailure, GuestLabel, GuestPhase};
 use super::latency::Latency;
 use super::series::{Name, Names, Series};
+use crate::exchange::Culprit;
 use crate::observe::recent::{ErrorSource, Recent};
 
 /// The metrics of a guest. Series that every request updates are looked up once, here.
@@ -67,7 +68,10 @@ impl GuestMetrics {
             .failures
             .get_or_create(&GuestFailure { guest: self.guest.clone(), phase, kind })
             .inc();
-        self.recent.add(ErrorSource::Guest, &self.guest, kind, error);
+        // Clients break off requests all the time, which operators can't change.
+        if Culprit::of(error.kind()) != Culprit::Client {
+            self.recent.add(ErrorSource::Guest, &self.guest, kind, error);
+        }
     }
 }
 

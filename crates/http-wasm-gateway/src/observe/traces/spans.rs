@@ -38,7 +38,7 @@ impl Make<'_> {
         let mut attributes = vec![
             KeyValue::new("http.request.method", method(&record.method)),
             // The path without the query, since secrets in URLs are usually in the query.
-            KeyValue::new("url.path", record.target.split('?').next().unwrap_or_default().to_owned()),
+            KeyValue::new("url.path", path(&record.target).to_owned()),
             KeyValue::new("network.protocol.version", version(record.version)),
             KeyValue::new("client.address", record.client.addr.ip().to_canonical().to_string()),
             KeyValue::new("http.request.body.size", size(record.request_bytes())),
@@ -84,7 +84,7 @@ impl Make<'_> {
                 KeyValue::new("http_wasm.guest", guest.guest.to_string()),
                 KeyValue::new("http_wasm.phase", phase),
             ];
-            let failed = guest.failure.filter(|_| phase == last).map(str::to_owned);
+            let failed = guest.failure.filter(|_| phase == last).map(|failure| failure.name().to_owned());
             let name = format!("{} {phase}", guest.guest);
             let mut span = self.span(name, SpanKind::Internal, began, took, attributes, failed);
             let within = |message: &&GuestMessage| {
@@ -159,6 +159,12 @@ impl Make<'_> {
 }
 
 /// The method for the span's name. Methods that clients invent must not appear in it.
+/// The path of a target. A CONNECT request has none.
+fn path(target: &str) -> &str {
+    let path = target.split('?').next().unwrap_or_default();
+    if path.starts_with('/') || path == "*" { path } else { "" }
+}
+
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
