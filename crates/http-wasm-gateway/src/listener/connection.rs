@@ -19,7 +19,7 @@ use super::trusted_proxies::TrustedProxies;
 use super::{http1, http2};
 use crate::body::BoxError;
 use crate::config::{ClientLimits, ListenHttp, Time};
-use crate::exchange::{Answer, Client};
+use crate::exchange::{Answer, Client, aborted};
 
 /// The first line of HTTP/2's preface. No HTTP/1.1 request starts with it.
 const HTTP2_REQUEST_LINE: usize = b"PRI * HTTP/2.0\r\n".len();
@@ -138,13 +138,16 @@ impl<A: Answer> Connections<A> {
             refuse: self.refuse,
         };
         if http2 {
-            let lifetime = Lifetime { activity, limits: &self.limits, head_times_out: || false };
+            // It observes `abort` itself.
+            let lifetime = Lifetime { activity, limits: &self.limits, head_times_out: || false, abort: None };
             let connection = pin!(http2::Connection::new(io, read, permit, Arc::new(requests)));
             let closing = closing.wait_for(|&closing| closing);
             return lifetime.run(connection, http2::Connection::graceful_shutdown, closing).await;
         }
         let signals = http1::Signals::default();
-        let lifetime = Lifetime { activity, limits: &self.limits, head_times_out: || signals.time_out() };
+        let abort = Some(requests.abort.clone());
+        let lifetime =
+            Lifetime { activity, limits: &self.limits, head_times_out: || signals.time_out(), abort };
         let connection = pin!(http1::serve(io, read, permit, requests, &signals));
         lifetime.run(connection, |_| signals.close(), drain_grace(&mut closing)).await
     }
@@ -189,6 +192,8 @@ struct Lifetime<'a, T> {
     limits: &'a ClientLimits,
     /// Called when a head takes too long. Returns whether the connection responds to it, once it is told to shut down.
     head_times_out: T,
+    /// Whether the connection is to be aborted, which is only observed once it was told to shut down.
+    abort: Option<watch::Receiver<bool>>,
 }
 
 impl<T: FnOnce() -> bool> Lifetime<'_, T> {
@@ -226,11 +231,19 @@ impl<T: FnOnce() -> bool> Lifetime<'_, T> {
         }
         shut_down(connection.as_mut());
         self.activity.restart();
+        let mut abort = self.abort;
+        let aborted = async {
+            match &mut abort {
+                Some(abort) => aborted(abort).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             result = connection => result,
             _ = self.activity.expired(Timeouts { head: SHUTDOWN_TIMEOUT, idle: SHUTDOWN_TIMEOUT, response }) => {
                 Err("timed out during graceful shutdown".into())
             }
+            () = aborted => Err("aborted".into()),
         }
     }
 }

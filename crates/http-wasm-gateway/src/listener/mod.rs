@@ -29,11 +29,12 @@ mod upload;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::connection::Connections;
 use self::refusals::Refusals;
@@ -52,6 +53,9 @@ pub(crate) use self::set::Listeners;
 pub(crate) use self::status::ListenerStatus;
 #[cfg(unix)]
 pub(crate) use self::successor::Successor;
+
+/// How long HTTP/2 clients may take to read that their streams were reset, when everything is aborted.
+const RESET_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// An address to listen on, with its settings.
 #[derive(Debug)]
@@ -131,6 +135,8 @@ impl Listener {
         tokio::select! {
             () = close.closed() => {}
             () = aborted(&mut abort) => {
+                // HTTP/2 clients learn from resets that their responses aren't complete.
+                let _ = timeout(RESET_TIMEOUT, close.closed()).await;
                 connections.shutdown().await;
                 // Tasks that they have spawned end with them.
                 close.closed().await;

@@ -3,10 +3,10 @@
 use crate::files::Files;
 use crate::support::{Raw, Server, soon};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
+pub(crate) const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const GOAWAY: u8 = 7;
@@ -16,6 +16,7 @@ pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
 const PROTOCOL_ERROR: u32 = 1;
+pub(crate) const INTERNAL_ERROR: u32 = 2;
 pub(crate) const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -239,7 +240,7 @@ async fn only_the_response_that_the_client_does_not_read_is_reset() {
     let window = |bytes: u32| frame(SETTINGS, 0, 0, &[&[0, 4], &bytes.to_be_bytes()[..]].concat());
     raw.send([PREFACE, &window(0), &request(1, &[])].concat()).await;
     assert_eq!(wait_for(&mut raw, HEADERS).await.0, 1);
-    assert_eq!(wait_for(&mut raw, RST_STREAM).await, (1, CANCEL.to_be_bytes().to_vec()));
+    assert_eq!(wait_for(&mut raw, RST_STREAM).await, (1, INTERNAL_ERROR.to_be_bytes().to_vec()));
     raw.send([window(65_535), request(3, &[])].concat()).await;
     assert_eq!(wait_for(&mut raw, DATA).await.0, 3);
 }
@@ -259,7 +260,9 @@ async fn a_response_below_the_minimum_rate_is_reset() {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 raw.send(&take).await;
             }
-            (RST_STREAM, stream, payload) => break assert_eq!((stream, number(&payload)), (1, CANCEL)),
+            (RST_STREAM, stream, payload) => {
+                break assert_eq!((stream, number(&payload)), (1, INTERNAL_ERROR));
+            }
             _ => {}
         }
     }

@@ -10,6 +10,7 @@ mod body_memory;
 #[path = "../common/browser.rs"]
 mod browser;
 mod decoded;
+mod drain;
 mod early_answers;
 mod early_hints;
 mod ext_proc;

@@ -34,7 +34,7 @@ use self::unread::Unread;
 use super::request::Requests;
 use crate::body::BoxError;
 use crate::config::ClientLimits;
-use crate::exchange::Answer;
+use crate::exchange::{Answer, aborted};
 use crate::turns::Turn;
 
 /// Streams that were reset because the client broke the rules. With more of them, the connection is closed
@@ -70,6 +70,8 @@ where
     closing: bool,
     /// The deadline for that acknowledgement.
     ack: Option<Pin<Box<Sleep>>>,
+    /// Completes when everything that is still running is to be aborted. Only set once the connection is to end.
+    abort: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// The deadline for telling the client that it was disconnected.
     abort_timer: Option<Pin<Box<Sleep>>>,
 }
@@ -108,6 +110,7 @@ where
             traffic,
             closing: false,
             ack: None,
+            abort: None,
             abort_timer: None,
         }
     }
@@ -118,6 +121,8 @@ where
         let this = &mut *self;
         this.closing = true;
         this.ack = Some(Box::pin(sleep(DRAIN_ACK_TIMEOUT)));
+        let mut abort = this.requests.abort.clone();
+        this.abort = Some(Box::pin(async move { aborted(&mut abort).await }));
         if let State::Serving(connection) = &mut this.state {
             connection.graceful_shutdown();
         }
@@ -165,12 +170,21 @@ where
                 this.ack = None;
                 this.traffic.end();
             }
+            if let Some(abort) = &mut this.abort
+                && abort.as_mut().poll(cx).is_ready()
+            {
+                // The connection ends once the streams have been reset.
+                (this.abort, this.ack) = (None, None);
+                this.streams.abort();
+                this.traffic.end();
+            }
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(request)) => {
                     let (request, mut respond) = request?;
                     let (held, max) = (this.requests.activity.held(), this.requests.limits.max_http2_streams);
                     // Streams that the client has reset still count until guests no longer compute for them.
-                    if held > 0 && held + this.streams.open() >= max.get() as usize {
+                    let are_full = held > 0 && held + this.streams.open() >= max.get() as usize;
+                    if are_full || this.streams.is_aborted() {
                         respond.send_reset(Reason::REFUSED_STREAM);
                         continue;
                     }
@@ -180,7 +194,15 @@ where
                         false => Some(this.unread.accept(request.body().stream_id().as_u32())),
                     };
                     let (requests, held) = (this.requests.clone(), this.held.clone());
-                    let served = stream::serve(request, respond, requests, held, unread);
+                    let streams = this.streams.clone();
+                    let served = async move {
+                        tokio::select! {
+                            biased;
+                            () = stream::serve(request, respond, requests, held, unread) => {}
+                            // This resets the stream.
+                            () = streams.aborted() => {}
+                        }
+                    };
                     tokio::spawn(this.streams.run(served));
                 }
                 Poll::Ready(None) => return Poll::Ready(Ok(())),

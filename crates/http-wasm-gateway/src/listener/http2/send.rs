@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
-use h2::{Reason, SendStream};
+use h2::SendStream;
 use http_body::{Body, Frame};
 use tokio::time::{Sleep, sleep_until};
 
@@ -104,7 +104,7 @@ pub(super) enum Ended {
     Slow,
 }
 
-/// Sends a body to its end.
+/// Sends a body to its end. If there is none, the caller must reset the stream.
 pub(super) async fn send<B>(
     body: B,
     mut stream: SendStream<Piece>,
@@ -138,10 +138,7 @@ where
             Ok(None) => {
                 return complete(stream.send_data(Piece::empty(), true), stream);
             }
-            Ok(Some(Err(error))) => {
-                stream.send_reset(Reason::INTERNAL_ERROR);
-                return Ended::Broken(error);
-            }
+            Ok(Some(Err(error))) => return Ended::Broken(error),
             Ok(Some(Ok(frame))) => frame,
         };
         let mut data = match frame.into_data() {

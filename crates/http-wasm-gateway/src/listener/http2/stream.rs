@@ -31,11 +31,12 @@ static CONNECTION_FIELDS: [HeaderName; 6] = [
 /// Responds to a request.
 pub(super) async fn serve<A: Answer>(
     request: Request<RecvStream>,
-    mut respond: SendResponse<Piece>,
+    respond: SendResponse<Piece>,
     requests: Arc<Requests<A>>,
     held: Arc<Held>,
     unread: Option<UnreadStream>,
 ) {
+    let mut respond = Respond { stream: respond, is_finished: false };
     let (mut head, stream) = request.into_parts();
     join_cookies(&mut head.headers);
     let expects = head.headers.get(header::EXPECT).is_some_and(expects_continue);
@@ -53,7 +54,7 @@ pub(super) async fn serve<A: Answer>(
                 && let Some(interim) = interims.next()
             {
                 // An error is reported when the response is sent.
-                let _ = respond.send_informational(interim);
+                let _ = respond.stream.send_informational(interim);
             }
             if let Poll::Ready(response) = answered {
                 return Poll::Ready(Some(response));
@@ -62,10 +63,10 @@ pub(super) async fn serve<A: Answer>(
                 && wanted.poll_wanted(cx).is_ready()
             {
                 proceed = None;
-                let _ = respond.send_informational(interim(StatusCode::CONTINUE));
+                let _ = respond.stream.send_informational(interim(StatusCode::CONTINUE));
             }
             // The client has reset the stream or disconnected.
-            respond.poll_reset(cx).map(|_| None)
+            respond.stream.poll_reset(cx).map(|_| None)
         })
         .await
     };
@@ -78,15 +79,11 @@ pub(super) async fn serve<A: Answer>(
     let ends = sending.is_end_stream();
     // The rest of the request's body, which the response may depend on.
     let upload = sending.hook.take_upload();
-    let sent = respond.send_response(Response::from_parts(head, ()), ends);
+    let sent = respond.stream.send_response(Response::from_parts(head, ()), ends);
     let stream = match sent {
         Ok(stream) if ends => Ended::Complete(stream),
         Ok(stream) => send(sending, stream, &held, &limits).await,
-        Err(error) => {
-            tracing::debug!(%error, "cannot send the response");
-            respond.send_reset(Reason::INTERNAL_ERROR);
-            return;
-        }
+        Err(error) => return tracing::debug!(%error, "cannot send the response"),
     };
     let mut stream = match stream {
         Ended::Complete(stream) => stream,
@@ -94,6 +91,7 @@ pub(super) async fn serve<A: Answer>(
         Ended::Broken(error) => return tracing::debug!(error, "the response ended prematurely"),
         Ended::Slow => return tracing::debug!("the client doesn't read its response"),
     };
+    respond.is_finished = true;
     let Some(upload) = upload else { return };
     // A handler may still read the request's body. Once the body is dropped unread, the stream is dropped too, and `h2`
     // resets it with NO_ERROR.
@@ -103,6 +101,21 @@ pub(super) async fn serve<A: Answer>(
     };
     if stalled {
         stream.send_reset(Reason::NO_ERROR);
+    }
+}
+
+/// A response. If this is dropped before it is finished, its stream is reset with INTERNAL_ERROR: `h2` would use
+/// CANCEL, which some clients take for the end of a complete response.
+struct Respond {
+    stream: SendResponse<Piece>,
+    is_finished: bool,
+}
+
+impl Drop for Respond {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.stream.send_reset(Reason::INTERNAL_ERROR);
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
+use tokio::sync::Notify;
 
 use crate::exchange::FEW_REQUESTS;
 use crate::turns::{Turn, TurnQueue};
@@ -14,12 +15,34 @@ use crate::turns::{Turn, TurnQueue};
 #[derive(Debug)]
 pub(super) struct Streams {
     open: AtomicUsize,
+    aborted: AtomicBool,
+    abort: Notify,
     turn_queue: Arc<TurnQueue>,
 }
 
 impl Streams {
     pub(super) fn new(turn_queue: Arc<TurnQueue>) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), turn_queue })
+        let (open, aborted) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Self { open, aborted, abort: Notify::new(), turn_queue })
+    }
+
+    /// Ends the tasks of all streams.
+    pub(super) fn abort(&self) {
+        self.aborted.store(true, Ordering::Relaxed);
+        self.abort.notify_waiters();
+    }
+
+    /// Whether the tasks of all streams end.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Relaxed)
+    }
+
+    /// Completes when the tasks of all streams are to end.
+    pub(super) async fn aborted(&self) {
+        let aborted = self.abort.notified();
+        if !self.is_aborted() {
+            aborted.await;
+        }
     }
 
     /// Adds the task of another stream.
