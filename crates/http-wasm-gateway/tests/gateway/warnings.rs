@@ -45,6 +45,10 @@ async fn unused_items_get_a_warning_with_their_place_and_advice() {
             ["no route matches requests from this listener", "gateway.toml:1:26", "all of them get 404"],
         ),
         (
+            format!("{BASE}[[routes]]\nmethod = ['GET', 'CONNECT']\nbackend = 'echo'\n"),
+            ["all CONNECT requests get 501", "gateway.toml:3:18", "isn't a forward proxy"],
+        ),
+        (
             format!("{BASE}[[routes]]\nscheme = 'https'\nbackend = 'echo'\n{ROUTE}"),
             ["no listener receives requests for this route", "gateway.toml:2:1", "listener has `tls`"],
         ),

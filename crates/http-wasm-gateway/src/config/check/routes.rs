@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::values::name;
 use super::{shadow, unused};
@@ -55,6 +55,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
                 }
             }
         }
+        connect(route, context);
         if let Some(redirect) = &route.redirect {
             check_redirect(redirect, route, config, context);
         }
@@ -90,6 +91,18 @@ fn escaped_slashes(route: &Located<Route>, context: &mut Context) {
             EscapedSlashes::Decode => "escaped_slashes = \"decode\" makes it a slash: write `/`",
             _ => "add escaped_slashes = \"keep\" if the upstream treats it as part of a segment",
         }));
+    }
+}
+
+/// Neither upstreams nor backends get CONNECT requests.
+fn connect(route: &Located<Route>, context: &mut Context) {
+    let connect = route.method.iter().find(|method| method.was_read() && method.0 == Method::CONNECT);
+    if let Some(connect) = connect
+        && route.guests.is_empty()
+        && (route.upstream.is_some() || route.backend.is_some())
+    {
+        let fault = Fault::warning(connect.span(), "all CONNECT requests get 501 from this route");
+        context.fault(fault.help("the gateway isn't a forward proxy: remove the method"));
     }
 }
 
@@ -157,6 +170,16 @@ fn check_redirect(redirect: &Redirect, route: &Route, config: &Config, context: 
         context.fault(fault.help("remove `keep_path`, or {path} and {query}"));
         return;
     }
+    if redirect.keep_path && to.has_query() {
+        let fault = Fault::new(
+            to.span(),
+            "`keep_path` appends the path to the end of `to`, which has a query or a fragment",
+        );
+        context.fault(
+            fault.help("remove `keep_path`, and write {path} before the query: /new{path}?a=b&{query}"),
+        );
+        return;
+    }
     let target = if redirect.keep_path { to.value.clone().with_path() } else { to.value.clone() };
     let schemes = match route.scheme {
         Some(scheme) => vec![scheme],
@@ -185,12 +208,22 @@ fn check_respond(respond: &Respond, context: &mut Context) {
     if !(200..600).contains(&status) {
         context.at(respond.status.span(), format!("expected a status from 200 to 599, found {status}"));
     } else if !respond.body.is_empty()
-        && matches!(StatusCode::from_u16(status), Ok(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))
+        && matches!(
+            StatusCode::from_u16(status),
+            Ok(StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+        )
     {
         context.at(respond.status.span(), format!("a response with status {status} can't have a body"));
     }
     for (header, value) in &respond.headers {
         header_name(header, value.key_span(), context);
+        let is = |name: &HeaderName| header.eq_ignore_ascii_case(name.as_str());
+        // A 304 may declare the length that a 200 would have.
+        let length = status != StatusCode::NOT_MODIFIED.as_u16() && is(&header::CONTENT_LENGTH);
+        if length || is(&header::TRANSFER_ENCODING) {
+            let fault = Fault::new(value.key_span(), format!("the gateway sets {header:?} itself"));
+            context.fault(fault.help("remove it"));
+        }
         header_value(header, value, value.span(), context);
     }
 }

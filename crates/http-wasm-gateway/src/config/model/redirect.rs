@@ -22,7 +22,7 @@ pub struct Redirect {
     pub to: Located<RedirectTarget>,
     /// 301, 302, 303, 307 or 308.
     pub status: Located<u16>,
-    /// Whether the request's path and query are appended to `to`.
+    /// Whether the request's path and query are appended to `to`, which then has no query.
     pub keep_path: bool,
 }
 
@@ -72,6 +72,11 @@ impl RedirectTarget {
     /// Whether the target has the request's path or query in it.
     pub(in crate::config) fn has_path(&self) -> bool {
         self.parts.iter().any(|part| !matches!(part, Part::Text(_) | Part::Scheme | Part::Host))
+    }
+
+    /// Whether the target has a query or a fragment, so that nothing that follows it is part of its path.
+    pub(in crate::config) fn has_query(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Text(text) if text.contains(['?', '#'])))
     }
 
     /// The same, with the request's path and query at its end.

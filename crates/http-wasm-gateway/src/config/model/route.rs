@@ -22,7 +22,8 @@ pub struct Route {
     pub listen: OneOrMany<Located<Address>>,
     /// The scheme of the request: whether the client used TLS. A trusted proxy says so in `x-forwarded-proto`.
     pub scheme: Option<RouteScheme>,
-    /// The requested host: "example.com", or "*.example.com" for all of its subdomains.
+    /// The requested host: "example.com", or "*.example.com" for all of its subdomains. Names that aren't ASCII are
+    /// written in Punycode, as browsers send them: "xn--bcher-kva.de" for "bücher.de".
     pub host: OneOrMany<Located<HostPattern>>,
     /// The path must be exactly this one.
     pub path: Option<Located<ExactPath>>,
@@ -162,7 +163,8 @@ pub struct Respond {
     pub status: Located<u16>,
     /// The body.
     pub body: Located<String>,
-    /// The header fields. A body without a `content-type` is sent as plain text.
+    /// The header fields. A body without a `content-type` is sent as plain text. The gateway itself sets
+    /// `content-length` and `transfer-encoding`.
     pub headers: BTreeMap<String, Located<String>>,
 }
 

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method};
+use idna::AsciiDenyList;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use toml::de::DeValue;
@@ -40,22 +42,42 @@ impl HostPattern {
 }
 
 impl FromStr for HostPattern {
-    type Err = &'static str;
+    type Err = Cow<'static, str>;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, below) = match text.strip_prefix('*') {
-            Some(name) if name.starts_with('.') => (name, true),
-            Some(_) => return Err("an asterisk must be followed by a dot, as in \"*.example.com\""),
+        const EXPECTED: &str = "expected a host name such as \"example.com\" or \"*.example.com\"";
+        let (rest, below) = match text.strip_prefix('*').map(|rest| rest.strip_prefix('.')) {
+            Some(Some(rest)) => (rest, true),
+            Some(None) => return Err("an asterisk must be followed by a dot, as in \"*.example.com\"".into()),
             None => (text, false),
         };
-        let rest = name.trim_start_matches('.');
-        if rest.is_empty() || rest.contains(['*', '/', '@', ' ', '?', '#']) {
-            return Err("expected a host name such as \"example.com\" or \"*.example.com\"");
+        if let Some(name) = text.strip_prefix('.').filter(|name| !name.is_empty() && !name.starts_with('.')) {
+            return Err(format!("for all subdomains, write \"*.{name}\"").into());
+        }
+        if rest.contains(['*', '/', '@', ' ', '?', '#']) {
+            return Err(EXPECTED.into());
+        }
+        if !rest.is_ascii() {
+            return Err(in_punycode(rest, if below { "*." } else { "" }).into());
         }
         if !rest.starts_with('[') && rest.contains(':') {
-            return Err("a host can't have a port here: the listener determines the port");
+            return Err("a host can't have a port here: the listener determines the port".into());
         }
-        Ok(Self { name: name.to_ascii_lowercase(), below })
+        // Requests are compared without the dot of the root.
+        let rest = rest.strip_suffix('.').unwrap_or(rest);
+        let is_host = rest.parse::<Authority>().is_ok_and(|host| host.host() == rest);
+        if !is_host || rest.starts_with('.') || rest.contains(',') {
+            return Err(EXPECTED.into());
+        }
+        Ok(Self { name: format!("{}{}", if below { "." } else { "" }, rest.to_ascii_lowercase()), below })
+    }
+}
+
+/// What to write instead of a name that isn't ASCII, which no request has.
+fn in_punycode(name: &str, before: &str) -> String {
+    match idna::domain_to_ascii_cow(name.as_bytes(), AsciiDenyList::URL) {
+        Ok(ascii) => format!("requests have the ASCII form of this name: write \"{before}{ascii}\""),
+        Err(_) => "requests have the ASCII form of a name (Punycode), which starts with \"xn--\"".to_owned(),
     }
 }
 
@@ -170,10 +192,28 @@ mod tests {
         assert!(!host("*.example.com").fits("badexample.com"));
         assert!(host("*.a.b").covers(&host("x.a.b")) && host("*.a.b").covers(&host("*.x.a.b")));
         assert!(!host("x.a.b").covers(&host("*.a.b")) && !host("*.a.b").covers(&host("a.b")));
-        for wrong in ["", "*", "*x.com", "a.*.com", "a/b", "a:80", "a b"] {
+        for wrong in [
+            "", "*", "*.", "*x.com", "a.*.com", "a/b", "a:80", "a b", ".", "..", ".a", "..a", "*..a", "a,b",
+            "[::1",
+        ] {
             assert!(wrong.parse::<HostPattern>().is_err(), "{wrong}");
         }
         assert!(host("[::1]").fits("[::1]"));
+        assert!(host("Example.com.").fits("example.com") && host("*.example.com.").fits("a.example.com"));
+    }
+
+    #[test]
+    fn a_host_that_is_not_ascii_is_refused_with_its_punycode() {
+        for (text, name) in [
+            ("bücher.de", "\"xn--bcher-kva.de\""),
+            ("*.Bücher.de", "\"*.xn--bcher-kva.de\""),
+            ("例え.jp", "\"xn--r8jz45g.jp\""),
+            ("\u{ff41}.example", "\"a.example\""),
+            ("a%\u{fc}", "\"xn--\""),
+        ] {
+            let error = text.parse::<HostPattern>().unwrap_err();
+            assert!(error.contains(name), "{text}: {error}");
+        }
     }
 
     #[test]
