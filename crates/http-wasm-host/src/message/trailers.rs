@@ -157,11 +157,20 @@ impl Edit {
 }
 
 /// Whether two names differ in `-` and `_`, and in nothing else but case.
+#[inline]
 pub(crate) fn is_variant(one: &[u8], other: &[u8]) -> bool {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    // Most names that aren't variants have another length, or are the same.
     one.len() == other.len()
-        && one.iter().zip(other).all(|(&one, &other)| fold(one) == fold(other))
+        && one != other
+        && is_same_or_variant(one, other)
         && !one.eq_ignore_ascii_case(other)
+}
+
+/// Whether two names are the same, or differ only in `-` and `_`.
+#[inline]
+pub(crate) fn is_same_or_variant(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().zip(other).all(|(&one, &other)| fold(one) == fold(other))
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use self::parts::{Parts, RecycledParts, spare};
 use super::Body;
 use crate::abi::BodyKind;
 use crate::error::BoxError;
-use crate::message::trailers::is_variant;
 
 /// Extension of a request that a guest is still [writing](crate::Stream) when the next handler gets it.
 ///
@@ -235,21 +234,6 @@ impl HttpHost {
         }
     }
 
-    /// Removes headers that some recipients would take for this one.
-    fn remove_variants(&mut self, message: BodyKind, name: &[u8]) {
-        let headers = match message {
-            BodyKind::Request => self.0.request.as_mut().map(Request::headers_mut),
-            BodyKind::Response => self.0.response.as_mut().map(Response::headers_mut),
-        };
-        let Some(headers) = headers else { return };
-        // Few names are as long as this one, so most are compared with nothing.
-        while let Some(variant) =
-            headers.keys().find(|other| is_variant(other.as_str().as_bytes(), name)).cloned()
-        {
-            headers.remove(variant);
-        }
-    }
-
     #[inline]
     fn body(&self, message: BodyKind) -> Option<&Body> {
         match message {
@@ -266,10 +250,18 @@ impl HttpHost {
         }
     }
 
-    /// The authority that takes the place of a missing `host` header: HTTP/2's `:authority`.
+    /// HTTP/2's `:authority`, which takes the place of a missing `host` header.
+    #[inline]
+    fn authority(&self) -> Option<&str> {
+        self.uri()?.authority().map(Authority::as_str)
+    }
+
+    /// The authority of a request without a `host` header.
+    #[inline]
     fn implied_host(&self) -> Option<&str> {
-        let request = self.0.request.as_ref().filter(|request| !request.headers().contains_key(HOST))?;
-        request.uri().authority().map(Authority::as_str)
+        let authority = self.authority()?;
+        let has_host = self.headers(BodyKind::Request).is_some_and(|headers| headers.contains_key(HOST));
+        (!has_host).then_some(authority)
     }
 }
 

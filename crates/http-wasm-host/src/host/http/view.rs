@@ -12,7 +12,7 @@ use super::parts::spare;
 use super::{HttpHost, StreamedRequest, head_of};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
-use crate::host::header_map::{append, insert, to_header_map};
+use crate::host::header_map::{Variants, append, insert, remove, to_header_map};
 use crate::host::{Body, BodyState, HeadChange, LocalHost, names};
 use crate::message::body_budget::BodyAccount;
 use crate::message::{Fields, Frame, HeaderChange, Outgoing};
@@ -141,16 +141,21 @@ impl LocalHost for HttpHost {
 
     #[inline]
     fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], mut visit: impl FnMut(&'a [u8])) {
-        if message == BodyKind::Request
-            && name.eq_ignore_ascii_case(b"host")
-            && let Some(host) = self.implied_host()
-        {
-            return visit(host.as_bytes());
-        }
+        let mut is_absent = true;
         if let Some(headers) = self.headers(message) {
             names::with(name, |name| {
-                headers.get_all(name).iter().for_each(|value| visit(value.as_bytes()));
+                headers.get_all(name).iter().for_each(|value| {
+                    is_absent = false;
+                    visit(value.as_bytes());
+                });
             });
+        }
+        if is_absent
+            && message == BodyKind::Request
+            && name.eq_ignore_ascii_case(b"host")
+            && let Some(host) = self.authority()
+        {
+            visit(host.as_bytes());
         }
     }
 
@@ -160,15 +165,13 @@ impl LocalHost for HttpHost {
         name: &[u8],
         change: HeaderChange<'_>,
     ) -> Result<(), Refused> {
-        if self.0.folds_underscores {
-            self.remove_variants(message, name);
-        }
+        let variants = if self.0.folds_underscores { Variants::Removed } else { Variants::Kept };
         let headers = self.headers_mut(message);
         match change {
-            HeaderChange::Set(value) => insert(headers, name, value),
-            HeaderChange::Add(value) => append(headers, name, value),
+            HeaderChange::Set(value) => insert(headers, name, value, variants),
+            HeaderChange::Add(value) => append(headers, name, value, variants),
             HeaderChange::Remove => {
-                names::with(name, |name| headers.remove(name));
+                remove(headers, name, variants);
                 Ok(())
             }
         }
