@@ -91,3 +91,9 @@ impl Inbound {
         std::mem::replace(&mut self.request, Request::new(empty()))
     }
 }
+
+impl AsMut<Request<BoxBody>> for Inbound {
+    fn as_mut(&mut self) -> &mut Request<BoxBody> {
+        &mut self.request
+    }
+}

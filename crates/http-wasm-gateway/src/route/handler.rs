@@ -163,13 +163,12 @@ impl Handler {
             return self.record(inbound, record, abandoned, chain, (&exchange, inspection)).await;
         }
         let observer = self.observer(inbound, record, abandoned, None);
-        let (request, client) = (inbound.take(), inbound.client.addr);
+        let client = inbound.client.addr;
         // Awaited where it is created, since a variable would need as much room again.
         let Ok(response) = self
             .chain
-            .call_observed(request, Some(client), observer, |request| {
-                inbound.request = request;
-                async { Ok::<_, Infallible>(self.next_inspected(inbound, inspection).await) }
+            .call_kept(inbound, Some(client), observer, async |inbound| {
+                Ok::<_, Infallible>(self.next_inspected(inbound, inspection).await)
             })
             .await;
         response
@@ -200,15 +199,12 @@ impl Handler {
     ) -> Pin<Box<dyn Future<Output = Response<BoxBody>> + Send + 'a>> {
         let observer = self.observer(inbound, record, abandoned, Some(exchange));
         Box::pin(async move {
-            let (request, client) = (inbound.take(), inbound.client.addr);
-            let response = chain.call_observed(request, Some(client), observer, |mut request| {
-                exchange.request(Side::Next, &mut request);
-                inbound.request = request;
-                async {
-                    let mut response = self.next_inspected(inbound, inspection).await;
-                    exchange.response(Side::Next, &mut response);
-                    Ok::<_, Infallible>(response)
-                }
+            let client = inbound.client.addr;
+            let response = chain.call_kept(inbound, Some(client), observer, async |inbound| {
+                exchange.request(Side::Next, &mut inbound.request);
+                let mut response = self.next_inspected(inbound, inspection).await;
+                exchange.response(Side::Next, &mut response);
+                Ok::<_, Infallible>(response)
             });
             let Ok(mut response) = response.await;
             exchange.response(Side::Client, &mut response);
@@ -242,7 +238,7 @@ impl<'a> ChainObserver for Observer<'a> {
     type Guest = ObservedGuest<'a>;
 
     fn guest(&mut self, index: usize) -> Self::Guest {
-        let timer = self.record.map(|record| GuestTimer::start(record, &self.names[index]));
+        let timer = self.record.map(|record| Box::new(GuestTimer::start(record, &self.names[index])));
         ObservedGuest { timer, abandoned: self.abandoned, exchange: self.exchange }
     }
 
@@ -261,7 +257,8 @@ impl<'a> ChainObserver for Observer<'a> {
 
 /// A guest's calls for one request.
 struct ObservedGuest<'a> {
-    timer: Option<GuestTimer<'a>>,
+    /// Boxed, since this is moved with the guest, and most requests have none.
+    timer: Option<Box<GuestTimer<'a>>>,
     abandoned: &'a Abandoned,
     exchange: Option<&'a ExchangeRecorder>,
 }
@@ -283,7 +280,7 @@ impl GuestObserver for ObservedGuest<'_> {
     }
 
     fn streams(self, stream: ResponseStream) {
-        let (timed, calls) = (self.timer.map(GuestTimer::begin_stream), self.abandoned.streams());
+        let (timed, calls) = (self.timer.map(|timer| timer.begin_stream()), self.abandoned.streams());
         stream.on_end(move |end| {
             if let Some(timed) = timed {
                 timed(&end);

@@ -262,6 +262,22 @@ fn informational_statuses_that_the_server_cannot_send_are_dropped() {
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
 }
 
+#[test]
+fn a_request_can_be_taken_from_its_place() {
+    let mut place = request("DELETE", "http://example.com?b");
+    place.headers_mut().insert("x-a", "1".parse().unwrap());
+    place.extensions_mut().insert("mine");
+    let mut host = HttpHost::take_from(&mut place, None);
+    assert_eq!((place.method(), place.uri()), (&Method::GET, &Uri::from_static("/")));
+    assert!(place.headers().is_empty() && place.extensions().is_empty());
+
+    let taken = host.take_request(false);
+    let uri = Uri::from_static("http://example.com/?b");
+    assert_eq!((taken.method(), taken.uri()), (&Method::DELETE, &uri));
+    assert_eq!(taken.headers()["x-a"], "1");
+    assert_eq!(taken.extensions().get(), Some(&"mine"));
+}
+
 /// A thread reuses the allocations of hosts.
 #[test]
 fn a_host_contains_nothing_of_an_earlier_one_on_the_same_thread() {

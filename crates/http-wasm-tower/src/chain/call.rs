@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use http_wasm_host::{Body, BoxError};
+use http_wasm_host::{Body, BoxError, HttpHost};
 use pin_project_lite::pin_project;
 
 use super::exchange::Exchange;
 use super::forward::Forwarded;
 use super::observer::ChainObserver;
-use super::passed::PassedGuests;
+use super::passed::{Failures, PassedGuests};
 use super::settings::Chain;
 
 impl Chain {
@@ -50,7 +50,7 @@ impl Chain {
         &self,
         request: Request<B>,
         source_addr: Option<SocketAddr>,
-        mut observer: O,
+        observer: O,
         next: N,
     ) -> ChainFuture<N, F, O>
     where
@@ -69,8 +69,58 @@ impl Chain {
             ));
         }
         let failures = self.failures(Some(&request));
+        self.call_with(self.host(request, source_addr), source_addr, observer, next, failures)
+    }
+
+    /// Like [`call_observed`](Self::call_observed), for a request that stays in its place: in `kept`, which `next` gets
+    /// once the guests have passed the request on. Until then, the request in it is empty. This is faster than moving a
+    /// request into the chain and out again.
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call).
+    #[inline]
+    pub fn call_kept<K, N, F, R, E, O>(
+        &self,
+        mut kept: K,
+        source_addr: Option<SocketAddr>,
+        observer: O,
+        next: N,
+    ) -> ChainFuture<impl FnOnce(Request<Body>) -> F + use<K, N, F, R, E, O>, F, O>
+    where
+        K: AsMut<Request<Body>>,
+        N: FnOnce(K) -> F,
+        F: Future<Output = Result<Response<R>, E>>,
+        O: ChainObserver,
+    {
+        if self.is_empty() {
+            let (passed, failures) = (PassedGuests::default(), self.failures::<Body>(None));
+            return ChainFuture::new(Exchange::passed(next(kept), passed, failures));
+        }
+        let failures = self.failures(Some(&*kept.as_mut()));
+        let host = self.host_of(kept.as_mut(), source_addr);
+        let next = move |request| {
+            *kept.as_mut() = request;
+            next(kept)
+        };
+        self.call_with(host, source_addr, observer, next, failures)
+    }
+
+    /// Passes the request in `host` through the guests.
+    #[inline]
+    fn call_with<N, F, O>(
+        &self,
+        host: HttpHost,
+        source_addr: Option<SocketAddr>,
+        mut observer: O,
+        next: N,
+        failures: Failures,
+    ) -> ChainFuture<N, F, O>
+    where
+        N: FnOnce(Request<Body>) -> F,
+        O: ChainObserver,
+    {
         let mut passed = PassedGuests::default();
-        let forwarded = self.enter(request, source_addr, &mut observer, &mut passed, &failures);
+        let forwarded = self.forward(0, host, source_addr, &mut observer, &mut passed, &failures);
         ChainFuture::new(match forwarded {
             // Written out, as the handler's future may hold the request, and would be copied once more on its way.
             Forwarded::Passed => {

@@ -116,6 +116,28 @@ impl ChainObserver for () {
 
 impl GuestObserver for () {}
 
+impl<G: GuestObserver> GuestObserver for Box<G> {
+    fn passed(&mut self) {
+        G::passed(self);
+    }
+
+    fn resumed(&mut self) {
+        G::resumed(self);
+    }
+
+    fn finished(self, error: Option<&Error>) {
+        G::finished(*self, error);
+    }
+
+    fn streams(self, stream: ResponseStream) {
+        G::streams(*self, stream);
+    }
+
+    fn abandoned(self, call: AbandonedCall) {
+        G::abandoned(*self, call);
+    }
+}
+
 /// Observes if there is one.
 impl<G: GuestObserver> GuestObserver for Option<G> {
     #[inline]

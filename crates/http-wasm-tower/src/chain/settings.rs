@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Extensions, Request};
 use http_body::Body as HttpBody;
-use http_wasm_host::{BoxError, HttpHost};
+use http_wasm_host::{Body, BoxError, HttpHost};
 
 use super::guest::ChainGuest;
 use crate::addr::FindAddr;
@@ -114,7 +114,17 @@ impl Chain {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let host = HttpHost::new(request, source_addr);
+        self.set_up(HttpHost::new(request, source_addr))
+    }
+
+    /// The same for a request that is taken out of `request`.
+    #[inline]
+    pub(super) fn host_of(&self, request: &mut Request<Body>, source_addr: Option<SocketAddr>) -> HttpHost {
+        self.set_up(HttpHost::take_from(request, source_addr))
+    }
+
+    #[inline]
+    fn set_up(&self, host: HttpHost) -> HttpHost {
         if self.0.folds_underscores { host.fold_underscores() } else { host }
     }
 

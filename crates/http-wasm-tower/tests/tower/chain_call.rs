@@ -132,6 +132,42 @@ async fn a_chain_without_guests_passes_requests_to_the_handler() {
 }
 
 #[tokio::test]
+async fn a_kept_request_is_back_in_its_place_when_the_handler_gets_it() {
+    let setter = |name: &str| {
+        let set =
+            format!("(call $set_header_value (i32.const 0) {{{name}}} (global.get $buf) (i32.const 0))");
+        around(NO_FEATURES, &set, "")
+    };
+    let stops = guest(NO_FEATURES, r#"(func (export "handle_request") (result i64) (i64.const 0))"#);
+    for (guests, expected) in [
+        (vec![], Some("")),
+        (vec![setter("x-one")], Some("x-one")),
+        (vec![open("unreachable", "")], Some("")),
+        (vec![setter("x-one"), reader(), setter("x-two")], Some("x-one, x-two")),
+        (vec![setter("x-one"), stops], None),
+    ] {
+        let (feed, body) = fed();
+        let mut place = Box::new(Request::post("/a").body(body).unwrap());
+        let mut got = None;
+        let chain = Chain::new(guests);
+        let call = chain.call_kept(&mut place, None, (), async |place: &mut Box<Request<Body>>| {
+            assert_eq!(place.uri(), "/a");
+            got = Some(place.headers().keys().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+            Ok::<_, Infallible>(Response::new(std::mem::take(place.body_mut())))
+        });
+        // One of the guests waits for this.
+        let feeding = async {
+            let _ = feed.send(Ok(Bytes::from("body")));
+            drop(feed);
+        };
+        let (response, ()) = soon(async { tokio::join!(call, feeding) }).await;
+        let body = if expected.is_some() { "body" } else { "" };
+        assert_eq!(text(response.unwrap().into_body()).await, body);
+        assert_eq!(got.as_deref(), expected);
+    }
+}
+
+#[tokio::test]
 async fn every_guest_may_wait_in_both_phases() {
     let chain = Chain::new([reader(), reader(), reader()]);
     let ((request_feed, request), (response_feed, response)) = (fed(), fed());
