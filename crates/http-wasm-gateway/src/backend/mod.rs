@@ -31,10 +31,10 @@ impl Backend {
             return plain_text(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported\n");
         }
         match self {
-            Self::Echo => echo::respond(inbound.take()).await,
             Self::Hello => hello::respond(),
             Self::Proxy(proxy) => proxy.respond(inbound).await,
-            // Its future is large, and would make the future of every request equally large.
+            // The futures of the others are large, and would make the future of every request equally large.
+            Self::Echo => Box::pin(echo::respond(inbound.take())).await,
             Self::ExtProc(ext_proc) => Box::pin(ext_proc.respond(inbound)).await,
         }
     }

@@ -151,11 +151,12 @@ impl Proxy {
         outlasts_response: bool,
         inbound: &mut Inbound,
     ) -> Result<(Lease, Response<ResponseBody>), ExchangeError> {
-        let (mut head, body) = inbound.take().into_parts();
-        let idempotent = is_idempotent(&head.method);
+        // Sent from where it is, since it is large.
+        let Inbound { request, record, interims, queue_timeout, .. } = inbound;
+        let idempotent = is_idempotent(request.method());
         // HTTP/2 servers can refuse a request unprocessed, whatever its method.
         let keep = self.refusable || self.retries > 0 && idempotent;
-        let body = Replay::new(body, keep, &self.body_budget);
+        let body = Replay::new(std::mem::take(request.body_mut()), keep, &self.body_budget);
         self.retry_budget.count();
         let mut tried: Vec<Lease> = Vec::new();
         let (mut avoid, mut pause) = (None, false);
@@ -166,21 +167,21 @@ impl Proxy {
                 let doublings = u32::try_from(tried.len() - 1).unwrap_or(u32::MAX).min(6);
                 tokio::time::sleep(PAUSE * 2_u32.pow(doublings)).await;
             }
-            let Ok(target) = server.url.target(&head.uri) else { return Err(ExchangeError::Uri) };
-            let (record, headers) = (inbound.record.as_ref(), &mut head.headers);
-            let attempt = Attempt::begin(headers, record, &self.name, &server.address);
-            let request =
-                Outbound { method: &head.method, target, headers: &head.headers, body: body.attempt() };
+            let Ok(target) = server.url.target(request.uri()) else { return Err(ExchangeError::Uri) };
+            let headers = request.headers_mut();
+            let attempt = Attempt::begin(headers, record.as_ref(), &self.name, &server.address);
+            let (method, headers) = (request.method(), request.headers());
+            let outbound = Outbound { method, target, headers, body: body.attempt() };
             let sending = Sending {
                 http1,
                 fresh: !tried.is_empty(),
                 avoid,
                 response_timeout: self.timeout,
                 outlasts_response,
-                queue_timeout: inbound.queue_timeout,
-                interims: inbound.interims.as_deref(),
+                queue_timeout: *queue_timeout,
+                interims: interims.as_deref(),
             };
-            let error = match server.pool.send(request, &sending).await {
+            let error = match server.pool.send(outbound, &sending).await {
                 Ok(response) => {
                     attempt.answered(response.status());
                     server.health.succeeded();
