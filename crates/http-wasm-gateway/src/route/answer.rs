@@ -1,7 +1,7 @@
 //! Routes with a redirect or a fixed response.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::host::requested_host;
 use crate::body::{BoxBody, empty, full};
@@ -42,6 +42,10 @@ impl Answer {
     pub(super) fn to(&self, request: &Request<BoxBody>, tls: bool) -> Response<BoxBody> {
         let mut response = Response::new(empty());
         match self {
+            // It would open a tunnel without a destination.
+            Self::Fixed { status, .. } if status.is_success() && request.method() == Method::CONNECT => {
+                return plain_text(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported\n");
+            }
             Self::Fixed { status, headers, body } => {
                 *response.status_mut() = *status;
                 response.headers_mut().clone_from(headers);

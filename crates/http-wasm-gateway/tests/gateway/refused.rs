@@ -64,3 +64,22 @@ async fn a_refused_request_has_an_access_log_line_with_the_sent_status() {
         assert_eq!(lines[0]["response_bytes"], body.len(), "{target}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fixed_response_to_connect_opens_no_tunnel() {
+    let server = Server::start(
+        "listen = ['127.0.0.1:0']\n[[routes]]\nhost = 'refuses'\nrespond = { status = 405, body = 'no' }\n\
+         [[routes]]\nrespond = { body = 'ok' }\n",
+    )
+    .await;
+    for (host, status) in [("other", "501"), ("refuses", "405")] {
+        let connect =
+            format!("CONNECT {host}:1 HTTP/1.1\r\nHost: {host}:1\r\n\r\nGET /next HTTP/1.1\r\nHost: h\r\n");
+        let answer = server.exchange(format!("{connect}Connection: close\r\n\r\n")).await;
+        assert_eq!(&answer[9..12], status, "{answer}");
+        assert!(
+            answer.contains("HTTP/1.1 200") && answer.ends_with("\r\n\r\nok"),
+            "the connection continues: {answer}"
+        );
+    }
+}

@@ -49,6 +49,10 @@ async fn unused_items_get_a_warning_with_their_place_and_advice() {
             ["all CONNECT requests get 501", "gateway.toml:3:18", "isn't a forward proxy"],
         ),
         (
+            format!("{BASE}[[routes]]\nmethod = 'CONNECT'\nrespond = {{ body = 'ok' }}\n"),
+            ["all CONNECT requests get 501", "gateway.toml:3:10", "isn't a forward proxy"],
+        ),
+        (
             format!("{BASE}[[routes]]\nscheme = 'https'\nbackend = 'echo'\n{ROUTE}"),
             ["no listener receives requests for this route", "gateway.toml:2:1", "listener has `tls`"],
         ),

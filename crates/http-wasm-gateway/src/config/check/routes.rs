@@ -94,12 +94,14 @@ fn escaped_slashes(route: &Located<Route>, context: &mut Context) {
     }
 }
 
-/// Neither upstreams nor backends get CONNECT requests.
+/// Neither upstreams nor backends get CONNECT requests, and no fixed response opens a tunnel.
 fn connect(route: &Located<Route>, context: &mut Context) {
     let connect = route.method.iter().find(|method| method.was_read() && method.0 == Method::CONNECT);
     if let Some(connect) = connect
         && route.guests.is_empty()
-        && (route.upstream.is_some() || route.backend.is_some())
+        && (route.upstream.is_some()
+            || route.backend.is_some()
+            || route.respond.as_ref().is_some_and(|respond| (200..300).contains(&*respond.status)))
     {
         let fault = Fault::warning(connect.span(), "all CONNECT requests get 501 from this route");
         context.fault(fault.help("the gateway isn't a forward proxy: remove the method"));
