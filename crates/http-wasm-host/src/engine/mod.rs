@@ -295,11 +295,11 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets the maximum number of memory mappings of the instances of all guests together. An instance has three of them
-    /// per memory, whatever its size, and two for a stack. Linux limits how many a process may have
-    /// (`vm.max_map_count`, usually 65,530), and a process at the limit can't allocate any memory. When the budget is
-    /// used up, requests that need a new instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), as for the
-    /// [memory budget](Self::memory_budget).
+    /// Sets the maximum number of memory mappings of the instances of all guests together. An instance has three per
+    /// memory, whatever its size, and two for a stack. Linux limits how many a process may have (`vm.max_map_count`,
+    /// usually 65,530), and a process at the limit can't allocate any memory. When the budget is used up, requests that
+    /// need a new instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), as for the [memory
+    /// budget](Self::memory_budget).
     ///
     /// Defaults to the system's limit, less two for each slot and 4,096 for the rest of the process. Set
     /// it if a process has several engines, or many mappings of its own.
