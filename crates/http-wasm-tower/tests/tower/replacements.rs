@@ -12,7 +12,7 @@ use crate::support::*;
 async fn a_guest_that_starts_slowly_gets_another_instance_before_an_endless_call_is_stopped() {
     let limits = Limits { deadline: Duration::from_secs(4), ..Limits::default() };
     let text = format!(
-        r#"{COMPUTE} (func (export "_initialize") (call $compute (i32.const 20000000)))
+        r#"{COMPUTE} (func (export "_initialize") (call $compute (i32.const 100000000)))
         (func (export "handle_request") (result i64) (loop $more (br $more)) (i64.const 1))
         (func (export "handle_response") (param i32 i32))"#
     );
