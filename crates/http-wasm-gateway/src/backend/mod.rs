@@ -6,10 +6,10 @@ mod hello;
 
 use std::sync::Arc;
 
-use http::{Method, Response, StatusCode};
+use http::{Method, Response};
 
 use crate::body::BoxBody;
-use crate::exchange::{Inbound, plain_text};
+use crate::exchange::{Inbound, no_tunnel};
 use crate::proxy::Proxy;
 
 pub use self::echo::respond as echo;
@@ -27,8 +27,7 @@ pub(crate) enum Backend {
 impl Backend {
     pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         if inbound.request.method() == Method::CONNECT {
-            // A 200 would open a tunnel, which has no destination here.
-            return plain_text(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported\n");
+            return no_tunnel();
         }
         match self {
             Self::Hello => hello::respond(),

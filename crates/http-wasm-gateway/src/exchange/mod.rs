@@ -23,5 +23,7 @@ pub(crate) use self::record::{
     RequestObserver, RequestRecord, TraceContext, UpstreamAttempt, UpstreamFailure, received, with_guest_log,
 };
 pub(crate) use self::refused::{BodyVerdict, Refused};
-pub(crate) use self::response::{content, plain_text, refusal, refusal_text, too_large, unavailable};
+pub(crate) use self::response::{
+    content, no_tunnel, plain_text, refusal, refusal_text, too_large, unavailable,
+};
 pub(crate) use self::tunnel::{ClientSide, TunnelLimits, Upgraded, aborted};

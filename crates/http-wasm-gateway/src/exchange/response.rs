@@ -32,6 +32,11 @@ pub(crate) fn unavailable() -> Response<BoxBody> {
     response
 }
 
+/// The response to a CONNECT request where a 2xx would open a tunnel without a destination.
+pub(crate) fn no_tunnel() -> Response<BoxBody> {
+    plain_text(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported\n")
+}
+
 /// The response to a request whose body is too large.
 pub(crate) fn too_large() -> Response<BoxBody> {
     plain_text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE)

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use super::host::requested_host;
 use crate::body::{BoxBody, empty, full};
 use crate::config::{Redirect, RedirectTarget, Requested, Respond};
-use crate::exchange::plain_text;
+use crate::exchange::{no_tunnel, plain_text};
 
 /// A response that needs no upstream.
 #[derive(Debug, Clone)]
@@ -42,9 +42,8 @@ impl Answer {
     pub(super) fn to(&self, request: &Request<BoxBody>, tls: bool) -> Response<BoxBody> {
         let mut response = Response::new(empty());
         match self {
-            // It would open a tunnel without a destination.
             Self::Fixed { status, .. } if status.is_success() && request.method() == Method::CONNECT => {
-                return plain_text(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported\n");
+                return no_tunnel();
             }
             Self::Fixed { status, headers, body } => {
                 *response.status_mut() = *status;
