@@ -5,11 +5,11 @@ use std::fs;
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::open_metrics::Scrape;
 use crate::served::Served;
-use crate::support::{Raw, eventually};
+use crate::support::{Raw, eventually, upstream};
 
 const ROUTES: &str = r#"
 [guests.judge]
@@ -118,21 +118,14 @@ const READS_BODIES: &str = r#"(module
 
 /// An upstream that breaks off its response to a GET, and waits for the bodies of other requests.
 async fn breaks_off() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut raw = Raw(stream);
-                if raw.read_until("\r\n\r\n").await.starts_with("GET") {
-                    raw.send("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\ncut").await;
-                } else {
-                    raw.read_bytes_to_end().await;
-                }
-            });
+    upstream(async |mut raw| {
+        if raw.read_until("\r\n\r\n").await.starts_with("GET") {
+            raw.send("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\ncut").await;
+        } else {
+            raw.read_bytes_to_end().await;
         }
-    });
-    url
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,31 +3,23 @@
 use std::time::{Duration, Instant};
 
 use http_wasm_gateway::Gateway;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::files::Files;
 use crate::limits_http2::{
     DATA, INTERNAL_ERROR, PREFACE, RST_STREAM, SETTINGS, frame, next, number, request_with,
 };
-use crate::support::{Raw, soon};
+use crate::support::{Raw, soon, upstream};
 
 /// An upstream that starts a response to `/half`, and doesn't respond to anything else.
 async fn stalls() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut raw = Raw(stream);
-                if raw.read_until("\r\n\r\n").await.starts_with("GET /half") {
-                    raw.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n").await;
-                }
-                raw.read_bytes_to_end().await;
-            });
+    upstream(async |mut raw| {
+        if raw.read_until("\r\n\r\n").await.starts_with("GET /half") {
+            raw.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n").await;
         }
-    });
-    url
+        raw.read_bytes_to_end().await;
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

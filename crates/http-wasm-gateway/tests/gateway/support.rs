@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_wasm_gateway::Gateway;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -112,6 +112,21 @@ impl Raw {
         while let Ok(1..) = soon(self.0.read_buf(&mut all)).await {}
         all
     }
+}
+
+/// Starts an upstream that passes each connection to `serve`. Returns its URL.
+pub(crate) async fn upstream<F>(serve: impl Fn(Raw) -> F + Send + 'static) -> String
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(Raw(stream)));
+        }
+    });
+    url
 }
 
 /// The entire response to a GET.
