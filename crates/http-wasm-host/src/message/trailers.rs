@@ -160,10 +160,7 @@ impl Edit {
 #[inline]
 pub(crate) fn is_variant(one: &[u8], other: &[u8]) -> bool {
     // Most names that aren't variants have another length, or are the same.
-    one.len() == other.len()
-        && one != other
-        && is_same_or_variant(one, other)
-        && !one.eq_ignore_ascii_case(other)
+    one != other && is_same_or_variant(one, other) && !one.eq_ignore_ascii_case(other)
 }
 
 /// Whether two names are the same, or differ only in `-` and `_`.
