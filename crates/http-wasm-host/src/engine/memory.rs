@@ -318,7 +318,7 @@ mod tests {
     fn each_memory_needs_mappings_and_the_first_one_those_of_a_stack() {
         let budget = Arc::new(MemoryBudget::new(usize::MAX, Some(2 * PER_MEMORY + PER_STACK)));
         let mut first = quota(&budget, false);
-        // An empty memory has them too, and they don't become more when it grows.
+        // An empty memory is counted, and once more when it grows; other growth adds nothing.
         for (from, to) in [(0, 0), (0, 65_536), (65_536, 131_072)] {
             let granted = first.memory_growing(from, to, None).unwrap();
             assert!(granted, "{from} to {to}");

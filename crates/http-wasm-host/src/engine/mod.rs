@@ -301,8 +301,8 @@ impl EngineBuilder {
     /// need a new instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), as for the [memory
     /// budget](Self::memory_budget).
     ///
-    /// Defaults to the system's limit, less two for each slot and 4,096 for the rest of the process. Set
-    /// it if a process has several engines, or many mappings of its own.
+    /// Defaults to the system's limit, less two for each slot and 4,096 for the rest of the process. Set it if a
+    /// process has several engines, or many mappings of its own.
     pub fn mapping_budget(mut self, mappings: usize) -> Self {
         self.mapping_budget = Some(mappings);
         self

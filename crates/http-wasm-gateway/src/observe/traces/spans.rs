@@ -158,13 +158,13 @@ impl Make<'_> {
     }
 }
 
-/// The method for the span's name. Methods that clients invent must not appear in it.
 /// The path of a target. A CONNECT request has none.
 fn path(target: &str) -> &str {
     let path = target.split('?').next().unwrap_or_default();
     if path.starts_with('/') || path == "*" { path } else { "" }
 }
 
+/// The method for the span's name. Methods that clients invent must not appear in it.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
